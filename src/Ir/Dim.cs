@@ -43,6 +43,9 @@ public readonly struct Dim : IEquatable<Dim>
     /// <summary>True for the constant <paramref name="value"/>.</summary>
     public bool Is(long value) => Value == value;
 
+    /// <summary>Known and greater than 0 for every value of the symbols, each of which is at least 0.</summary>
+    public bool IsPositive => IsKnown && _terms.Length > 0 && _terms[0].Monomial.Length == 0 && _terms.All(t => t.Coefficient > 0);
+
     /// <summary>Both known and equal for every value of the symbols.</summary>
     public static bool Same(Dim a, Dim b) => a.IsKnown && b.IsKnown && a._terms.AsSpan().SequenceEqual(b._terms.AsSpan());
 
