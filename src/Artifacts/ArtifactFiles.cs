@@ -1,0 +1,24 @@
+namespace SorsaOrt.Artifacts;
+
+/// <summary>Names of the files in an artifact folder.</summary>
+public static class ArtifactFiles
+{
+    /// <summary>What the folder is: written last, read first.</summary>
+    public const string Manifest = "manifest.json";
+    /// <summary>Loss and gradients.</summary>
+    public const string TrainingModel = "training_model.onnx";
+    /// <summary>Loss alone.</summary>
+    public const string EvalModel = "eval_model.onnx";
+    /// <summary>AdamW over the flat buffers.</summary>
+    public const string OptimizerModel = "optimizer_model.onnx";
+    /// <summary>The orthonormality term and its gradient.</summary>
+    public const string RegularizerModel = "regularizer_model.onnx";
+    /// <summary>The gradient norm.</summary>
+    public const string NormModel = "norm_model.onnx";
+    /// <summary>The user's model without its external data.</summary>
+    public const string SourceModel = "source_model.onnx";
+    /// <summary>Frozen weights: external data of the training and eval models.</summary>
+    public const string FrozenData = "frozen.bin";
+    /// <summary>The trainable parameters as built.</summary>
+    public const string Parameters = "parameters.safetensors";
+}

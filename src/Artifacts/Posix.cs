@@ -1,0 +1,70 @@
+using System.ComponentModel;
+using System.Runtime.InteropServices;
+
+namespace SorsaOrt.Artifacts;
+
+/// <summary>The system calls .NET has no method for: a folder's fsync, an atomic exchange of two folders, opening without waiting.</summary>
+internal static partial class Posix
+{
+    private const int ReadOnly = 0;
+    private const int AtCurrentFolder = -100;
+    private const uint Exchange = 2;
+
+    private static int NonBlocking => OperatingSystem.IsMacOS() ? 0x4 : 0x800;
+
+    private static int CloseOnExec => OperatingSystem.IsMacOS() ? 0x1000000 : 0x80000;
+
+    /// <summary>Opens a file for reading; a pipe without a writer opens at once instead of waiting.</summary>
+    public static int OpenRead(string path)
+    {
+        int descriptor = Open(path, ReadOnly | NonBlocking | CloseOnExec, 0);
+        return descriptor >= 0 ? descriptor : throw LastError($"{Text.Quote(path)} cannot be opened");
+    }
+
+    /// <summary>Makes the names in a folder survive a power cut. Nothing to do on Windows.</summary>
+    public static void SyncFolder(string folder)
+    {
+        if (OperatingSystem.IsWindows())
+            return;
+        int descriptor = OpenRead(folder);
+        try
+        {
+            // Some network file systems cannot sync a folder (EINVAL): the data itself is synced already.
+            if (Sync(descriptor) != 0 && Marshal.GetLastPInvokeError() != 22)
+                throw LastError($"the folder {Text.Quote(folder)} cannot be flushed to disk");
+        }
+        finally
+        {
+            _ = Close(descriptor);
+        }
+    }
+
+    /// <summary>Exchanges two names in one step; false where the system or the file system cannot.</summary>
+    public static bool TryExchange(string a, string b)
+    {
+        if (!OperatingSystem.IsLinux())
+            return false;
+        try
+        {
+            return RenameAt2(AtCurrentFolder, a, AtCurrentFolder, b, Exchange) == 0;
+        }
+        catch (EntryPointNotFoundException)
+        {
+            return false;
+        }
+    }
+
+    private static IOException LastError(string what) => new($"{what}: {new Win32Exception(Marshal.GetLastPInvokeError()).Message}.");
+
+    [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int Open(string path, int flags, int mode);
+
+    [LibraryImport("libc", EntryPoint = "fsync", SetLastError = true)]
+    private static partial int Sync(int descriptor);
+
+    [LibraryImport("libc", EntryPoint = "close")]
+    private static partial int Close(int descriptor);
+
+    [LibraryImport("libc", EntryPoint = "renameat2", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int RenameAt2(int oldFolder, string oldPath, int newFolder, string newPath, uint flags);
+}
