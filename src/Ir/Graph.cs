@@ -40,6 +40,9 @@ public sealed class Graph
     /// <summary>Parts of the file's graph that the product does not interpret (sparse initializers, quantisation annotations), kept for writing.</summary>
     public byte[]? Uninterpreted { get; set; }
 
+    /// <summary>Values that <c>value_info</c> of the file named, in its order.</summary>
+    internal List<Value> ValueInfoOrder { get; } = [];
+
     /// <summary>A new value that is not yet produced by anything. The name must be free.</summary>
     public Value NewValue(string name, TensorType? type = null)
     {
@@ -87,6 +90,7 @@ public sealed class Graph
     {
         if (value.Producer is not null)
             throw new InvalidOperationException($"'{value.Name}' is computed by a node.");
+        data.Uninterpreted ??= value.Constant?.Uninterpreted;
         value.Constant = data;
         _initializers[value.Name] = value;
     }

@@ -40,6 +40,9 @@ public enum AttributeKind
 /// <param name="ReferenceName">Inside a function body: the function's attribute this one stands for.</param>
 public sealed record NodeAttribute(string Name, AttributeKind Kind, object Content, string DocString = "", string ReferenceName = "")
 {
+    /// <summary>Parts of the file's attribute that the product does not interpret, kept for writing.</summary>
+    public byte[]? Uninterpreted { get; init; }
+
     /// <summary>An integer.</summary>
     public static NodeAttribute Of(string name, long value) => new(name, AttributeKind.Int, value);
 

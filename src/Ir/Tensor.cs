@@ -23,6 +23,9 @@ public abstract class Tensor
     /// <summary>Product of the shape.</summary>
     public long ElementCount { get; }
 
+    /// <summary>Parts of the file's tensor that the product does not interpret (doc string, metadata, an attribute's tensor name), kept for writing.</summary>
+    public byte[]? Uninterpreted { get; set; }
+
     /// <summary>Length of the data in bytes.</summary>
     public abstract long ByteLength { get; }
 
@@ -128,6 +131,9 @@ public sealed class InMemoryTensor : Tensor
     /// <summary>A tensor over the bytes of <paramref name="values"/>.</summary>
     public static InMemoryTensor Of<T>(ElementType type, ReadOnlySpan<T> values, params long[] shape) where T : unmanaged =>
         new(type, shape, MemoryMarshal.AsBytes(values).ToArray());
+
+    /// <summary>Whether the file keeps the elements in a typed field (<c>float_data</c>, <c>int64_data</c>, …) and not in <c>raw_data</c>.</summary>
+    public bool InTypedField { get; init; }
 
     /// <summary>The data.</summary>
     public ReadOnlySpan<byte> Bytes => _bytes;

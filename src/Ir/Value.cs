@@ -35,6 +35,9 @@ public sealed class Value
     /// <summary>Whether <c>value_info</c> of the file named it: written back there then.</summary>
     public bool HasValueInfo { get; set; }
 
+    /// <summary>Parts of the file's value information that the product does not interpret (denotations, sequences, maps), kept for writing.</summary>
+    public byte[]? Uninterpreted { get; set; }
+
     /// <summary>Element type, or <see cref="ElementType.Undefined"/>.</summary>
     public ElementType ElementType => Type?.ElementType ?? ElementType.Undefined;
 
