@@ -76,7 +76,7 @@ public static class OnnxReader
         foreach (var opset in proto.OpsetImport)
             model.Opsets.Add(StandardDomain(opset.Domain), opset.Version);
         TakeMetadata(proto.MetadataProps, model.Metadata);
-        // Explicitly empty texts, and "ai.onnx" for the standard domain, stay in what is kept, so that they are written back.
+        // Explicitly empty texts, and how the standard domain is written, stay in what is kept, so that they are written back.
         proto.ClearIrVersion();
         proto.ClearModelVersionIf(proto.ModelVersion != 0);
         if (proto.ProducerName.Length > 0)
@@ -89,7 +89,7 @@ public static class OnnxReader
             proto.ClearDocString();
         for (var i = proto.OpsetImport.Count - 1; i >= 0; i--)
         {
-            if (proto.OpsetImport[i].Domain != "ai.onnx")
+            if (StandardDomain(proto.OpsetImport[i].Domain).Length > 0)
                 proto.OpsetImport.RemoveAt(i);
         }
         model.Uninterpreted = Kept(proto);

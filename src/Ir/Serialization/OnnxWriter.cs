@@ -85,10 +85,14 @@ public static class OnnxWriter
             proto.ModelVersion = model.ModelVersion;
         if (model.DocString.Length > 0)
             proto.DocString = model.DocString;
-        var longNamed = proto.OpsetImport.Count > 0;
+        var standard = proto.OpsetImport.FirstOrDefault() ?? new OperatorSetIdProto { Domain = "" };
         proto.OpsetImport.Clear();
         foreach (var (domain, version) in model.Opsets)
-            proto.OpsetImport.Add(new OperatorSetIdProto { Domain = longNamed && domain.Length == 0 ? "ai.onnx" : domain, Version = version });
+        {
+            var opset = domain.Length == 0 ? standard : new OperatorSetIdProto { Domain = domain };
+            opset.Version = version;
+            proto.OpsetImport.Add(opset);
+        }
         PutMetadata(model.Metadata, proto.MetadataProps);
         return proto;
     }
