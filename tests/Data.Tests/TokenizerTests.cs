@@ -1,0 +1,111 @@
+using System.Text.Json;
+using Microsoft.ML.Tokenizers;
+using SorsaOrt.TestSupport;
+
+namespace SorsaOrt.Data.Tests;
+
+public class TokenizerTests
+{
+    [Fact]
+    public void EncodeAndDecode_GiveTheGoldensOfTinyMath() =>
+        CheckGoldens(Paths.TinyMath("tokenizer.model"), Paths.Fixture("tokenizers", "tiny-math.json"));
+
+    [Fact]
+    public void EncodeAndDecode_GiveTheGoldensOfLlama2()
+    {
+        Assert.SkipWhen(Paths.SharedOrNull is null, "../shared is absent");
+        CheckGoldens(Paths.Shared("models", "llama2-tokenizer"), Paths.Shared("goldens", "tokenizers", "llama2.json"));
+    }
+
+    [Fact]
+    public void Encode_MergesTheLeftmostOfEqualScores_WhereThePackageTakesTheRightmost()
+    {
+        int[] hashes = Tokenizer.Load(Paths.TinyMath("tokenizer.model")).Encode("\n###");
+        Assert.Equal([951, 13, 296, 991], hashes);
+        using var stream = File.OpenRead(Paths.TinyMath("tokenizer.model"));
+        // When this fails the package has been corrected, and SentencePieceMerges can go.
+        Assert.NotEqual(hashes, SentencePieceTokenizer.Create(stream, false, false, null).EncodeToIds("\n###", false, false));
+    }
+
+    [Fact]
+    public void Encode_PutsBosFirst_AndNoSpaceBeforeTextThatContinues()
+    {
+        var tokenizer = Tokenizer.Load(Paths.TinyMath("tokenizer.model"));
+        Assert.Equal((1, 2, 1024), (tokenizer.BosId, tokenizer.EosId, tokenizer.VocabularySize));
+        Assert.Equal([1, 951, 963], tokenizer.Encode("1", addBos: true));
+        Assert.Equal([963], tokenizer.Encode("1", continues: true));
+        Assert.Equal([1], tokenizer.Encode("", addBos: true));
+    }
+
+    [Theory]
+    [InlineData("</s>")]
+    [InlineData("<s>")]
+    [InlineData("<unk>")]
+    [InlineData("<0x41>")]
+    public void Encode_NeverMakesControlTokensOfText(string text)
+    {
+        var tokenizer = Tokenizer.Load(Paths.TinyMath("tokenizer.model"));
+        int[] ids = tokenizer.Encode(text);
+        Assert.True(ids.Length > 2);
+        Assert.DoesNotContain(ids, id => id <= 2);
+        Assert.Equal(text, tokenizer.Decode(ids));
+    }
+
+    [Fact]
+    public void TokenStream_GivesWholeCharactersOnly()
+    {
+        var tokenizer = Tokenizer.Load(Paths.TinyMath("tokenizer.model"));
+        var stream = new TokenStream(tokenizer);
+        string[] pieces = [.. tokenizer.Encode("a🙂b").Select(stream.Append), stream.Flush()];
+        Assert.Equal(["a", "", "", "", "🙂", "b", ""], pieces);
+    }
+
+    [Fact]
+    public void TokenStream_ReplacesBytesThatNeverBecomeACharacter()
+    {
+        var tokenizer = Tokenizer.Load(Paths.TinyMath("tokenizer.model"));
+        int[] ids = tokenizer.Encode("🙂x");
+        Assert.Equal(" \uFFFD\uFFFDx", " " + tokenizer.Decode([ids[1], ids[2], ids[^1]]));
+        var stream = new TokenStream(tokenizer);
+        Assert.Equal("", stream.Append(ids[1]));
+        Assert.Equal("\uFFFD", stream.Flush());
+    }
+
+    [Fact]
+    public void Load_RefusesATokenizerJsonInWords()
+    {
+        using var folder = new TemporaryFolder();
+        folder.Write("tokenizer.json", "{\"version\": \"1.0\"}");
+        var e = Assert.Throws<DataFormatException>(() => Tokenizer.Load(folder.Path));
+        Assert.Contains("tokenizer.model", e.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Load_RefusesEveryTruncation()
+    {
+        byte[] whole = File.ReadAllBytes(Paths.TinyMath("tokenizer.model"));
+        using var folder = new TemporaryFolder();
+        // The last section, {normalizer}, may be absent: its defaults are another tokenizer, but a valid one.
+        int lastSection = whole.AsSpan().LastIndexOf("identity"u8) - 4;
+        for (int length = 1; length < whole.Length; length += length < 200 ? 1 : 211)
+        {
+            if (length != lastSection)
+                Assert.Throws<DataFormatException>(() => Tokenizer.Load(folder.Write("cut.model", whole[..length])));
+        }
+    }
+
+    private static void CheckGoldens(string model, string goldens)
+    {
+        var tokenizer = Tokenizer.Load(model);
+        using var json = JsonDocument.Parse(File.ReadAllBytes(goldens));
+        int count = 0;
+        foreach (var item in json.RootElement.GetProperty("cases").EnumerateArray())
+        {
+            int[] ids = [.. item.GetProperty("ids").EnumerateArray().Select(x => x.GetInt32())];
+            Assert.Equal(ids, tokenizer.Encode(item.GetProperty("text").GetString()!));
+            Assert.Equal(item.GetProperty("decoded").GetString(), tokenizer.Decode(ids));
+            count++;
+        }
+        Assert.True(count > 100);
+    }
+}
