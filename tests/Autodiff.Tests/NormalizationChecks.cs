@@ -1,0 +1,83 @@
+using SorsaOrt.Ir;
+
+namespace SorsaOrt.Autodiff.Tests;
+
+/// <summary>Checks of softmax, of normalisations, and of RMS normalisation as exporters write it.</summary>
+internal static class NormalizationChecks
+{
+    private static readonly long[] Shape = [2, 3, 6];
+
+    public static IEnumerable<RuleCheck> All =>
+    [
+        new("Softmax", "last axis", t => t.Op.Softmax(t.Input("X", Shape, -3, 3), -1)),
+        new("Softmax", "middle axis", t => t.Op.Softmax(t.Input("X", Shape, -3, 3), 1)),
+        new("Softmax", "cleaned of NaN that does not occur", t => Clean(t, t.Op.Softmax(t.Input("X", Shape, -3, 3), -1))),
+        new("LogSoftmax", "last axis", t => LogSoftmax(t, t.Input("X", Shape, -3, 3), -1)),
+        new("LogSoftmax", "first axis", t => LogSoftmax(t, t.Input("X", Shape, -3, 3), 0)),
+        new("LogSoftmax", "cross entropy", t => CrossEntropy.Build(t.Op, t.Input("X", [4, 7], -3, 3), t.Integers("labels", [4], 6, 0, 3, 3))),
+        new("LogSoftmax", "cross entropy whose probabilities have another reader", t =>
+        {
+            var loss = CrossEntropy.Build(t.Op, t.Input("X", [4, 7], -3, 3), t.Integers("labels", [4], 6, 0, 3, 3));
+            return t.Op.Add(loss, t.Op.Unary("Exp", t.Op.Graph.Nodes.Single(n => n.OpType == "LogSoftmax").Output));
+        }),
+        new("SimplifiedLayerNormalization", "last axis", t => Rms(t, "SimplifiedLayerNormalization", X(t), -1, [6])),
+        new("RMSNormalization", "last axis", t => Rms(t, "RMSNormalization", X(t), -1, [6])) { Opset = 23 },
+        new("RMSNormalization", "two axes", t => Rms(t, "RMSNormalization", X(t), 1, [3, 6])) { Opset = 23 },
+        new("LayerNormalization", "last axis, bias", t => t.Op.Emit("LayerNormalization", [X(t), t.Input("gamma", [6]), t.Input("beta", [6])])),
+        new("LayerNormalization", "two axes", t => t.Op.Emit("LayerNormalization", [X(t), t.Input("gamma", [3, 6])], NodeAttribute.Of("axis", 1))),
+        // ORT has no float64 kernel of it.
+        Skip("both outputs", bias: false, (op, norm, sum) => op.Add(norm, op.Unary("Sin", sum))),
+        Skip("only the sum, bias", bias: true, (op, _, sum) => op.Unary("Sin", sum)),
+        Skip("only the norm, bias", bias: true, (_, norm, _) => norm),
+        .. ((string[])["Reciprocal", "Div", "Pow"]).SelectMany(form => (RuleCheck[])
+        [
+            new("Mul", $"RMS normalisation by {form}", t => Written(t, X(t), form, t.Op.Mul)),
+            new("Mul", $"RMS normalisation by {form}, turned round", t => Written(t, X(t), form, (x, r) => t.Op.Mul(r, x))),
+            new("Mul", $"looks like RMS normalisation by {form}", t => Written(t, X(t), form, (_, r) => t.Op.Mul(t.Input("Z", Shape), r))),
+        ]),
+    ];
+
+    private static Value X(TestGraph t) => t.Input("X", Shape, -2, 2);
+
+    private static Value LogSoftmax(TestGraph t, Value x, long axis) => t.Op.Emit("LogSoftmax", [x], NodeAttribute.Of("axis", axis));
+
+    /// <summary>Where(IsNaN(y), 0, y), as exporters of attention write it.</summary>
+    public static Value Clean(TestGraph t, Value y) => t.Op.Where(t.Op.Emit("IsNaN", [y]), t.Op.Scalar(0, y), y);
+
+    private static Value Rms(TestGraph t, string op, Value x, long axis, long[] gamma) =>
+        t.Op.Emit(op, [x, t.Input("gamma", gamma)], NodeAttribute.Of("axis", axis), NodeAttribute.Of("epsilon", 1e-2f));
+
+    private static RuleCheck Skip(string what, bool bias, Func<OpBuilder, Value, Value, Value> use)
+    {
+        static Value[] Inputs(TestGraph t, bool bias) => [X(t), t.Input("skip", Shape), t.Input("gamma", [6]), .. bias ? (Value[])[t.Input("bias", [6])] : []];
+        return new("com.microsoft::SkipSimplifiedLayerNormalization", what, t =>
+        {
+            var o = t.Op.Emit("SkipSimplifiedLayerNormalization", "com.microsoft", 4, Inputs(t, bias), NodeAttribute.Of("epsilon", 1e-2f));
+            return use(t.Op, o[0], o[3]);
+        })
+        {
+            Composed = t =>
+            {
+                var (op, inputs) = (t.Op, Inputs(t, bias));
+                var sum = op.Add(inputs[0], inputs[1]);
+                sum = bias ? op.Add(sum, inputs[3]) : sum;
+                var root = op.Unary("Sqrt", op.Add(op.Reduce("ReduceMean", op.Mul(sum, sum), true, -1), 1e-2));
+                // Gamma leads to the loss in the fused node also where only the sum is read: it gets zeros there.
+                var norm = op.Mul(op.Div(sum, root), inputs[2]);
+                return op.Add(use(op, norm, sum), op.Mul(norm, 0));
+            },
+        };
+    }
+
+    private static Value Written(TestGraph t, Value x, string form, Func<Value, Value, Value> multiply)
+    {
+        var op = t.Op;
+        var mean = op.Add(op.Reduce("ReduceMean", op.Emit("Pow", [x, op.Scalar(2, x)]), true, -1), 1e-2);
+        return multiply(x, form switch
+        {
+            "Pow" => op.Emit("Pow", [mean, op.Scalar(-0.5, x)]),
+            "Div" => op.Div(op.Scalar(1, x), op.Unary("Sqrt", mean)),
+            _ => op.Unary("Reciprocal", op.Unary("Sqrt", mean)),
+        });
+    }
+}
