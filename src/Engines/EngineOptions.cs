@@ -1,0 +1,14 @@
+namespace SorsaOrt.Engines;
+
+/// <summary>How an engine opens its sessions.</summary>
+public sealed record EngineOptions
+{
+    /// <summary>Where sessions run; see <see cref="Engines.Device.Parse(string)"/>.</summary>
+    public Device Device { get; init; } = Device.Cpu;
+
+    /// <summary>Threads of a session, at least 1; 0 lets ONNX Runtime take one per physical core. Results are the same bits for the same number only.</summary>
+    public int Threads { get; init; }
+
+    /// <summary>Whether gradients, moments and the training sessions are wanted; false for evaluation alone, which then takes a fourth of the memory.</summary>
+    public bool Training { get; init; } = true;
+}

@@ -1,0 +1,201 @@
+using Microsoft.ML.OnnxRuntime;
+
+namespace SorsaOrt.Engines;
+
+/// <summary>One optimizer step over the flat state: norm, clip, regulariser, AdamW, each an ONNX graph run over slices.</summary>
+/// <remarks>
+/// Slices are short enough that what the graphs compute between input and output stays in a processor's cache. Every slice has its
+/// values bound once. A parameter that is regularised leaves that graph with its gradient clipped already, so AdamW scales only the others'.
+/// </remarks>
+internal sealed class OptimizerStep : IDisposable
+{
+    private const int SliceElements = 1 << 18;
+
+    /// <summary>τ of the guard at the orthonormal point: below τ·r the regulariser's gradient is rounding noise and taken as 0.</summary>
+    private const double GuardPerRank = 1e-6;
+
+    private enum Scalar { One, Clip, Decay, Beta1, OneMinusBeta1, Beta2, OneMinusBeta2, StepSize, Bias2, Epsilon, Strength, Count }
+
+    private readonly TrainingState _state;
+    private readonly List<IDisposable> _owned = [];
+    private readonly List<BoundRun> _norms = [];
+    private readonly List<BoundRun> _regularizers = [];
+    private readonly List<BoundRun> _updates = [];
+    private readonly FlatBuffer<float> _scalars;
+    private readonly FlatBuffer<float> _tolerances;
+    private readonly FlatBuffer<float> _deviations;
+    private readonly FlatBuffer<float> _squares;
+
+    /// <summary>Loads the graphs and binds every slice.</summary>
+    public OptimizerStep(OptimizerFiles files, TrainingState state, EngineOptions options)
+    {
+        _state = state;
+        var regularized = state.Parameters.Where(p => p.Constraint != Orthonormality.None).ToArray();
+        var slices = Slices(state.Parameters).ToArray();
+        _scalars = Own(new FlatBuffer<float>((int)Scalar.Count));
+        _tolerances = Own(new FlatBuffer<float>(regularized.Length));
+        _deviations = Own(new FlatBuffer<float>(regularized.Length));
+        _squares = Own(new FlatBuffer<float>(slices.Length));
+        try
+        {
+            BindNorms(Own(new OrtSession(files.Norm, options)), slices);
+            BindRegularizers(files, regularized, options);
+            BindUpdates(Own(new OrtSession(files.AdamW, options)), slices);
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Steps of the constraint count: N of the regulariser's mean.</summary>
+    private int MatrixCount => _regularizers.Count;
+
+    /// <summary>One step with rate <paramref name="learningRate"/>. The gradients hold clip(task) + regulariser afterwards; the caller clears them.</summary>
+    public UpdateResult Run(AdamWOptions options, double learningRate)
+    {
+        var norm = GradientNorm();
+        if (!double.IsFinite(norm))
+            return new UpdateResult(norm, 0);
+        var clip = options.MaxGradNorm > 0 ? Math.Min(1, options.MaxGradNorm / (norm + 1e-6)) : 1;
+        var step = _state.Step + 1;
+        Set(Scalar.One, 1);
+        Set(Scalar.Clip, clip);
+        Set(Scalar.Strength, MatrixCount == 0 ? 0 : options.RegularizerStrength / MatrixCount);
+        Set(Scalar.Decay, 1 - learningRate * options.WeightDecay);
+        Set(Scalar.Beta1, options.Beta1);
+        Set(Scalar.OneMinusBeta1, 1 - options.Beta1);
+        Set(Scalar.Beta2, options.Beta2);
+        Set(Scalar.OneMinusBeta2, 1 - options.Beta2);
+        Set(Scalar.StepSize, learningRate / (1 - Math.Pow(options.Beta1, step)));
+        Set(Scalar.Bias2, Math.Sqrt(1 - Math.Pow(options.Beta2, step)));
+        Set(Scalar.Epsilon, options.Epsilon);
+        var result = new UpdateResult(norm, Regularize());
+        if (!result.IsFinite)
+            return result;
+        foreach (var update in _updates)
+            update.Run();
+        _state.Step = step;
+        return result;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        // Runs before the sessions and buffers that they use.
+        for (var i = _owned.Count - 1; i >= 0; i--)
+            _owned[i].Dispose();
+        _owned.Clear();
+    }
+
+    private double GradientNorm()
+    {
+        var sum = 0.0;
+        for (var i = 0; i < _norms.Count; i++)
+        {
+            _norms[i].Run();
+            sum += _squares[i];
+        }
+        return Math.Sqrt(sum);
+    }
+
+    private double Regularize()
+    {
+        var sum = 0.0;
+        for (var i = 0; i < _regularizers.Count; i++)
+        {
+            _regularizers[i].Run();
+            sum += _deviations[i];
+        }
+        return MatrixCount == 0 ? 0 : sum / MatrixCount;
+    }
+
+    private void BindNorms(OrtSession session, IReadOnlyList<Slice> slices)
+    {
+        for (var i = 0; i < slices.Count; i++)
+        {
+            _norms.Add(Own(new BoundRun(session))
+                .Input("x", _state.Gradients.View(slices[i].Offset, slices[i].Count))
+                .Output("sum_of_squares", _squares.View(i)));
+        }
+    }
+
+    private void BindRegularizers(OptimizerFiles files, IReadOnlyList<ParameterSlot> matrices, EngineOptions options)
+    {
+        if (matrices.Count == 0)
+            return;
+        var rows = Own(new OrtSession(files.RegularizerOfRows, options));
+        var columns = Own(new OrtSession(files.RegularizerOfColumns, options));
+        for (var i = 0; i < matrices.Count; i++)
+        {
+            var matrix = matrices[i];
+            var ofRows = matrix.Constraint == Orthonormality.Rows;
+            _tolerances[i] = (float)(GuardPerRank * matrix.Shape[ofRows ? 0 : 1]);
+            _regularizers.Add(Own(new BoundRun(ofRows ? rows : columns))
+                .Input("matrix", _state.Values.View(matrix.Offset, matrix.Shape))
+                .Input("gradient", _state.Gradients.View(matrix.Offset, matrix.Shape))
+                .Input("gradient_scale", View(Scalar.Clip))
+                .Input("strength", View(Scalar.Strength))
+                .Input("tolerance", _tolerances.View(i))
+                .Output("norm", _deviations.View(i))
+                .Output("gradient_out", _state.Gradients.View(matrix.Offset, matrix.Shape)));
+        }
+    }
+
+    private void BindUpdates(OrtSession session, IReadOnlyList<Slice> slices)
+    {
+        foreach (var slice in slices)
+        {
+            OrtValue Of(FlatBuffer<float> buffer) => buffer.View(slice.Offset, slice.Count);
+            _updates.Add(Own(new BoundRun(session))
+                .Input("parameter", Of(_state.Values))
+                .Input("gradient", Of(_state.Gradients))
+                .Input("first_moment", Of(_state.FirstMoments))
+                .Input("second_moment", Of(_state.SecondMoments))
+                .Input("gradient_scale", View(slice.IsRegularized ? Scalar.One : Scalar.Clip))
+                .Input("decay", View(Scalar.Decay))
+                .Input("beta1", View(Scalar.Beta1))
+                .Input("one_minus_beta1", View(Scalar.OneMinusBeta1))
+                .Input("beta2", View(Scalar.Beta2))
+                .Input("one_minus_beta2", View(Scalar.OneMinusBeta2))
+                .Input("step_size", View(Scalar.StepSize))
+                .Input("bias2", View(Scalar.Bias2))
+                .Input("epsilon", View(Scalar.Epsilon))
+                .Output("parameter_out", Of(_state.Values))
+                .Output("first_moment_out", Of(_state.FirstMoments))
+                .Output("second_moment_out", Of(_state.SecondMoments)));
+        }
+    }
+
+    private void Set(Scalar scalar, double value) => _scalars[(int)scalar] = (float)value;
+
+    private OrtValue View(Scalar scalar) => _scalars.View((int)scalar);
+
+    private T Own<T>(T resource) where T : IDisposable
+    {
+        _owned.Add(resource);
+        return resource;
+    }
+
+    /// <summary>Neighbouring parameters that are treated alike, cut into slices.</summary>
+    private static IEnumerable<Slice> Slices(IEnumerable<ParameterSlot> parameters)
+    {
+        var ranges = new List<(long Start, long End, bool IsRegularized)>();
+        foreach (var p in parameters.OrderBy(p => p.Offset))
+        {
+            var isRegularized = p.Constraint != Orthonormality.None;
+            if (ranges.Count > 0 && ranges[^1] is var last && last.End == p.Offset && last.IsRegularized == isRegularized)
+                ranges[^1] = last with { End = p.Offset + p.Count };
+            else
+                ranges.Add((p.Offset, p.Offset + p.Count, isRegularized));
+        }
+        foreach (var (start, end, isRegularized) in ranges)
+        {
+            for (var offset = start; offset < end; offset += SliceElements)
+                yield return new Slice(offset, Math.Min(SliceElements, end - offset), isRegularized);
+        }
+    }
+
+    private readonly record struct Slice(long Offset, long Count, bool IsRegularized);
+}

@@ -1,0 +1,114 @@
+using Microsoft.ML.OnnxRuntime;
+
+namespace SorsaOrt.Engines;
+
+/// <summary>A session of one model file on one device, whose failures say which file and what was being done.</summary>
+internal sealed class OrtSession : IDisposable
+{
+    private readonly InferenceSession _session;
+    private readonly RunOptions _runOptions = new();
+    private readonly string _name;
+
+    /// <summary>Loads <paramref name="path"/>.</summary>
+    /// <param name="path">An .onnx file; its external data lies beside it.</param>
+    /// <param name="options">Device and threads.</param>
+    public OrtSession(string path, EngineOptions options)
+    {
+        _name = Path.GetFileName(path);
+        Device = options.Device;
+        OrtRuntime.Start();
+        try
+        {
+            using var sessionOptions = SessionOptionsFor(options);
+            _session = new InferenceSession(path, sessionOptions);
+        }
+        catch (OnnxRuntimeException e)
+        {
+            _runOptions.Dispose();
+            throw new EngineException($"ONNX Runtime refuses '{path}' on {options.Device}: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Where it runs.</summary>
+    public Device Device { get; }
+
+    /// <summary>Input names.</summary>
+    public IReadOnlyList<string> Inputs => _session.InputNames;
+
+    /// <summary>Output names.</summary>
+    public IReadOnlyList<string> Outputs => _session.OutputNames;
+
+    /// <summary>Dimensions of an output as the file states them; −1 where symbolic.</summary>
+    public int[] OutputShape(string name) => _session.OutputMetadata[name].Dimensions;
+
+    /// <summary>A new set of bound values.</summary>
+    public OrtIoBinding NewBinding() => _session.CreateIoBinding();
+
+    /// <summary>Runs with the values bound, outputs written to bound memory.</summary>
+    public void Run(OrtIoBinding binding)
+    {
+        try
+        {
+            _session.RunWithBinding(_runOptions, binding);
+        }
+        catch (OnnxRuntimeException e)
+        {
+            throw new EngineException($"'{_name}' failed while running on {Device}: {e.Message}", e);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _session.Dispose();
+        _runOptions.Dispose();
+    }
+
+    private static SessionOptions SessionOptionsFor(EngineOptions options)
+    {
+        var session = new SessionOptions
+        {
+            GraphOptimizationLevel = GraphOptimizationLevel.ORT_ENABLE_ALL,
+            ExecutionMode = ExecutionMode.ORT_SEQUENTIAL,
+            InterOpNumThreads = 1,
+            IntraOpNumThreads = options.Threads,
+            // Batches change shape, so a memory plan of the first one only costs memory: 2000 → 1190 MB on 16 blocks of
+            // 2048 × 512 tokens; without the arena 600 MB, at the same speed.
+            EnableMemoryPattern = false,
+            EnableCpuMemArena = false,
+            LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_ERROR,
+        };
+        try
+        {
+            AppendProvider(session, options.Device);
+        }
+        catch
+        {
+            session.Dispose();
+            throw;
+        }
+        return session;
+    }
+
+    private static void AppendProvider(SessionOptions session, Device device)
+    {
+        switch (device.Kind)
+        {
+            case DeviceKind.Cuda:
+                using (var cuda = new OrtCUDAProviderOptions())
+                {
+                    // TF32 keeps 10 bits of the mantissa: too few for A·Aᵀ − I.
+                    cuda.UpdateOptions(new Dictionary<string, string>
+                    {
+                        ["device_id"] = device.Index.ToString(System.Globalization.CultureInfo.InvariantCulture),
+                        ["use_tf32"] = "0",
+                    });
+                    session.AppendExecutionProvider_CUDA(cuda);
+                }
+                break;
+            case DeviceKind.DirectMl:
+                session.AppendExecutionProvider_DML(device.Index);
+                break;
+        }
+    }
+}

@@ -1,0 +1,126 @@
+using System.Globalization;
+
+namespace SorsaOrt.Trainer;
+
+/// <summary>What the loss of an optimizer step is the mean of.</summary>
+public enum LossAverage
+{
+    /// <summary>Over all label tokens of the step: accumulation equals one big batch.</summary>
+    Tokens,
+    /// <summary>Over its micro-batches' own means, as the reference does.</summary>
+    Batches,
+}
+
+/// <summary>The numbers of a training run. Defaults are those of the published SORSA run where it states them.</summary>
+public sealed record TrainingOptions
+{
+    /// <summary>Passes over the data, above 0, fractions allowed. Ignored where <see cref="MaxSteps"/> is given.</summary>
+    public double Epochs { get; init; } = 1;
+
+    /// <summary>Optimizer steps of the run, at least 1; null: follows from <see cref="Epochs"/>.</summary>
+    public long? MaxSteps { get; init; }
+
+    /// <summary>Rows of a micro-batch, at least 1.</summary>
+    public int BatchSize { get; init; } = 2;
+
+    /// <summary>Micro-batches K of an optimizer step, at least 1.</summary>
+    public int Accumulation { get; init; } = 64;
+
+    /// <summary>Tokens that a row is cut to, at least 2.</summary>
+    public int MaxLength { get; init; } = 512;
+
+    /// <summary>Whether several rows share one sequence.</summary>
+    public bool Packing { get; init; }
+
+    /// <summary>Whether the order of rows changes from epoch to epoch.</summary>
+    public bool Shuffle { get; init; } = true;
+
+    /// <summary>Peak learning rate η, above 0.</summary>
+    public double LearningRate { get; init; } = 3e-5;
+
+    /// <summary>Weight γ of the orthonormality term, at least 0; it acts as γ/(η·K).</summary>
+    public double Gamma { get; init; } = 4e-4;
+
+    /// <summary>Decoupled weight decay, at least 0.</summary>
+    public double WeightDecay { get; init; }
+
+    /// <summary>Decay β₁ of the first moment, from 0 to below 1.</summary>
+    public double Beta1 { get; init; } = 0.9;
+
+    /// <summary>Decay β₂ of the second moment, from 0 to below 1.</summary>
+    public double Beta2 { get; init; } = 0.999;
+
+    /// <summary>AdamW's ε, above 0.</summary>
+    public double Epsilon { get; init; } = 1e-8;
+
+    /// <summary>Gradient norm that larger gradients are scaled to, at least 0; 0 turns clipping off.</summary>
+    public double MaxGradNorm { get; init; } = 1;
+
+    /// <summary>How the learning rate falls.</summary>
+    public ScheduleShape Schedule { get; init; } = ScheduleShape.Cosine;
+
+    /// <summary>Warm-up: below 1 a share of all steps, otherwise steps.</summary>
+    public double Warmup { get; init; } = 0.03;
+
+    /// <summary>What the loss of a step is the mean of.</summary>
+    public LossAverage LossAverage { get; init; } = LossAverage.Tokens;
+
+    /// <summary>Optimizer steps between checkpoints, at least 1; null: only at the end and when interrupted.</summary>
+    public long? SaveEvery { get; init; }
+
+    /// <summary>Checkpoints kept, newest first, at least 1; null: all.</summary>
+    public int? Keep { get; init; }
+
+    /// <summary>Optimizer steps between evaluations, at least 1; null: only at the end.</summary>
+    public long? EvalEvery { get; init; }
+
+    /// <summary>Evaluations without a new lowest loss that end the run, at least 1; null: never.</summary>
+    public int? EarlyStop { get; init; }
+
+    /// <summary>Seed of the order of rows and of all else that is random.</summary>
+    public ulong Seed { get; init; } = 42;
+
+    /// <summary>Checks every value.</summary>
+    /// <returns>The options themselves.</returns>
+    /// <exception cref="ConfigException">Some are out of range: the message names all of them.</exception>
+    public TrainingOptions Validated()
+    {
+        var complaints = new List<string>();
+        void Check(bool good, string name, object value, string rule)
+        {
+            if (!good)
+                complaints.Add(string.Create(CultureInfo.InvariantCulture, $"{name} is {value}, but must be {rule}"));
+        }
+        Check(double.IsFinite(Epochs) && Epochs > 0, "--epochs", Epochs, "above 0");
+        Check(MaxSteps is null or >= 1, "--max-steps", MaxSteps ?? 0, "at least 1");
+        Check(BatchSize >= 1, "--batch-size", BatchSize, "at least 1");
+        Check(Accumulation >= 1, "--accumulation", Accumulation, "at least 1");
+        Check(MaxLength >= 2, "--max-length", MaxLength, "at least 2");
+        Check(double.IsFinite(LearningRate) && LearningRate > 0, "--lr", LearningRate, "above 0");
+        Check(double.IsFinite(Gamma) && Gamma >= 0, "--gamma", Gamma, "at least 0");
+        Check(double.IsFinite(WeightDecay) && WeightDecay >= 0, "--weight-decay", WeightDecay, "at least 0");
+        Check(Beta1 is >= 0 and < 1, "the first of --betas", Beta1, "from 0 to below 1");
+        Check(Beta2 is >= 0 and < 1, "the second of --betas", Beta2, "from 0 to below 1");
+        Check(double.IsFinite(Epsilon) && (float)Epsilon > 0, "--eps", Epsilon, "above 0 as a 32-bit float");
+        Check(double.IsFinite(MaxGradNorm) && MaxGradNorm >= 0, "--max-grad-norm", MaxGradNorm, "at least 0 (0: no clipping)");
+        Check(double.IsFinite(Warmup) && Warmup >= 0 && (Warmup < 1 || Warmup == Math.Floor(Warmup)), "--warmup", Warmup, "a share below 1 or whole steps");
+        Check(SaveEvery is null or >= 1, "--save-every", SaveEvery ?? 0, "at least 1");
+        Check(Keep is null or >= 1, "--keep", Keep ?? 0, "at least 1");
+        Check(EvalEvery is null or >= 1, "--eval-every", EvalEvery ?? 0, "at least 1");
+        Check(EarlyStop is null or >= 1, "--early-stop", EarlyStop ?? 0, "at least 1");
+        return complaints.Count == 0 ? this : throw new ConfigException(string.Join("; ", complaints) + ".");
+    }
+
+    /// <summary>Optimizer steps of the whole run over data of <paramref name="batchesPerEpoch"/> micro-batches.</summary>
+    /// <remarks>
+    /// As in the reference ⌈epochs·⌊batches/K⌋⌉: micro-batches left over at the end of an epoch flow into the next step, those
+    /// left at the very end are dropped. Data of fewer than K micro-batches gives ⌊epochs·batches/K⌋ steps, at least one.
+    /// </remarks>
+    public long TotalSteps(long batchesPerEpoch)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(batchesPerEpoch, 1);
+        return MaxSteps ?? Math.Max(1, (long)(batchesPerEpoch >= Accumulation
+            ? Math.Ceiling(Epochs * (batchesPerEpoch / Accumulation))
+            : Math.Floor(Epochs * batchesPerEpoch / Accumulation)));
+    }
+}
