@@ -11,8 +11,10 @@ public static class ArtifactFiles
     public const string EvalModel = "eval_model.onnx";
     /// <summary>AdamW over the flat buffers.</summary>
     public const string OptimizerModel = "optimizer_model.onnx";
-    /// <summary>The orthonormality term and its gradient.</summary>
-    public const string RegularizerModel = "regularizer_model.onnx";
+    /// <summary>The orthonormality term of a matrix with orthonormal rows (A) and its gradient.</summary>
+    public const string RegularizerOfRowsModel = "regularizer_rows_model.onnx";
+    /// <summary>The orthonormality term of a matrix with orthonormal columns (B) and its gradient.</summary>
+    public const string RegularizerOfColumnsModel = "regularizer_columns_model.onnx";
     /// <summary>The gradient norm.</summary>
     public const string NormModel = "norm_model.onnx";
     /// <summary>The user's model without its external data.</summary>

@@ -26,16 +26,16 @@ internal sealed class BoundRun : IDisposable
     /// <summary>Binds an input and takes the value over; the value bound there before is freed.</summary>
     public BoundRun Input(string name, OrtValue value)
     {
-        _binding.BindInput(name, value);
         Keep(_inputs, name, value);
+        Bind(name, () => _binding.BindInput(name, value), "input");
         return this;
     }
 
     /// <summary>Binds an output and takes the value over; the value bound there before is freed.</summary>
     public BoundRun Output(string name, OrtValue value)
     {
-        _binding.BindOutput(name, value);
         Keep(_outputs, name, value);
+        Bind(name, () => _binding.BindOutput(name, value), "output");
         return this;
     }
 
@@ -56,6 +56,18 @@ internal sealed class BoundRun : IDisposable
         _binding.Dispose();
         foreach (var value in _inputs.Values.Concat(_outputs.Values))
             value.Dispose();
+    }
+
+    private void Bind(string name, Action bind, string what)
+    {
+        try
+        {
+            bind();
+        }
+        catch (OnnxRuntimeException e)
+        {
+            throw new EngineException($"'{_session.Name}' takes no {what} '{name}' as the manifest describes it: {e.Message}", e);
+        }
     }
 
     private static void Keep(Dictionary<string, OrtValue> values, string name, OrtValue value)

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Microsoft.ML.OnnxRuntime;
 using Microsoft.ML.OnnxRuntime.Tensors;
+using SorsaOrt.Artifacts;
 
 namespace SorsaOrt.Engines;
 
@@ -55,6 +56,12 @@ public sealed unsafe class FlatBuffer<T> : IDisposable where T : unmanaged
         Check(offset, count);
         return new Span<T>(_start + offset, count);
     }
+
+    /// <summary>A sink into the buffer, for files that are streamed to it.</summary>
+    public FlatSink Sink() => typeof(T) == typeof(float) ? FlatBuffers.Sink((nint)_start, Length) : throw new NotSupportedException("Only floats are stored.");
+
+    /// <summary>A view of the buffer, for files that it is streamed to.</summary>
+    public FlatView View() => typeof(T) == typeof(float) ? FlatBuffers.View((nint)_start, Length) : throw new NotSupportedException("Only floats are stored.");
 
     /// <summary>A tensor over a slice. It does not own the memory: dispose it before the buffer.</summary>
     /// <param name="offset">First element.</param>

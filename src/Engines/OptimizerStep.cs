@@ -1,4 +1,5 @@
 using Microsoft.ML.OnnxRuntime;
+using SorsaOrt.Artifacts;
 
 namespace SorsaOrt.Engines;
 
@@ -27,10 +28,10 @@ internal sealed class OptimizerStep : IDisposable
     private readonly FlatBuffer<float> _squares;
 
     /// <summary>Loads the graphs and binds every slice.</summary>
-    public OptimizerStep(OptimizerFiles files, TrainingState state, EngineOptions options)
+    public OptimizerStep(ArtifactSet artifacts, TrainingState state, EngineOptions options)
     {
         _state = state;
-        var regularized = state.Parameters.Where(p => p.Constraint != Orthonormality.None).ToArray();
+        var regularized = state.Parameters.Where(p => p.Orthonormal != Orthonormality.None).ToArray();
         var slices = Slices(state.Parameters).ToArray();
         _scalars = Own(new FlatBuffer<float>((int)Scalar.Count));
         _tolerances = Own(new FlatBuffer<float>(regularized.Length));
@@ -38,9 +39,9 @@ internal sealed class OptimizerStep : IDisposable
         _squares = Own(new FlatBuffer<float>(slices.Length));
         try
         {
-            BindNorms(Own(new OrtSession(files.Norm, options)), slices);
-            BindRegularizers(files, regularized, options);
-            BindUpdates(Own(new OrtSession(files.AdamW, options)), slices);
+            BindNorms(Own(new OrtSession(artifacts.PathOf(ArtifactFiles.NormModel), options)), slices);
+            BindRegularizers(artifacts, regularized, options);
+            BindUpdates(Own(new OrtSession(artifacts.PathOf(ArtifactFiles.OptimizerModel), options)), slices);
         }
         catch
         {
@@ -49,7 +50,7 @@ internal sealed class OptimizerStep : IDisposable
         }
     }
 
-    /// <summary>Steps of the constraint count: N of the regulariser's mean.</summary>
+    /// <summary>N of the regulariser's mean.</summary>
     private int MatrixCount => _regularizers.Count;
 
     /// <summary>One step with rate <paramref name="learningRate"/>. The gradients hold clip(task) + regulariser afterwards; the caller clears them.</summary>
@@ -121,25 +122,25 @@ internal sealed class OptimizerStep : IDisposable
         }
     }
 
-    private void BindRegularizers(OptimizerFiles files, IReadOnlyList<ParameterSlot> matrices, EngineOptions options)
+    private void BindRegularizers(ArtifactSet artifacts, IReadOnlyList<TrainedParameter> matrices, EngineOptions options)
     {
         if (matrices.Count == 0)
             return;
-        var rows = Own(new OrtSession(files.RegularizerOfRows, options));
-        var columns = Own(new OrtSession(files.RegularizerOfColumns, options));
+        var rows = Own(new OrtSession(artifacts.PathOf(ArtifactFiles.RegularizerOfRowsModel), options));
+        var columns = Own(new OrtSession(artifacts.PathOf(ArtifactFiles.RegularizerOfColumnsModel), options));
         for (var i = 0; i < matrices.Count; i++)
         {
             var matrix = matrices[i];
-            var ofRows = matrix.Constraint == Orthonormality.Rows;
+            var ofRows = matrix.Orthonormal == Orthonormality.Rows;
             _tolerances[i] = (float)(GuardPerRank * matrix.Shape[ofRows ? 0 : 1]);
             _regularizers.Add(Own(new BoundRun(ofRows ? rows : columns))
-                .Input("matrix", _state.Values.View(matrix.Offset, matrix.Shape))
-                .Input("gradient", _state.Gradients.View(matrix.Offset, matrix.Shape))
+                .Input("matrix", _state.Values.View(matrix.Offset, [.. matrix.Shape]))
+                .Input("gradient", _state.Gradients.View(matrix.Offset, [.. matrix.Shape]))
                 .Input("gradient_scale", View(Scalar.Clip))
                 .Input("strength", View(Scalar.Strength))
                 .Input("tolerance", _tolerances.View(i))
                 .Output("norm", _deviations.View(i))
-                .Output("gradient_out", _state.Gradients.View(matrix.Offset, matrix.Shape)));
+                .Output("gradient_out", _state.Gradients.View(matrix.Offset, [.. matrix.Shape])));
         }
     }
 
@@ -179,16 +180,16 @@ internal sealed class OptimizerStep : IDisposable
     }
 
     /// <summary>Neighbouring parameters that are treated alike, cut into slices.</summary>
-    private static IEnumerable<Slice> Slices(IEnumerable<ParameterSlot> parameters)
+    private static IEnumerable<Slice> Slices(IEnumerable<TrainedParameter> parameters)
     {
         var ranges = new List<(long Start, long End, bool IsRegularized)>();
-        foreach (var p in parameters.OrderBy(p => p.Offset))
+        foreach (var p in parameters)
         {
-            var isRegularized = p.Constraint != Orthonormality.None;
+            var isRegularized = p.Orthonormal != Orthonormality.None;
             if (ranges.Count > 0 && ranges[^1] is var last && last.End == p.Offset && last.IsRegularized == isRegularized)
-                ranges[^1] = last with { End = p.Offset + p.Count };
+                ranges[^1] = last with { End = p.Offset + p.ElementCount };
             else
-                ranges.Add((p.Offset, p.Offset + p.Count, isRegularized));
+                ranges.Add((p.Offset, p.Offset + p.ElementCount, isRegularized));
         }
         foreach (var (start, end, isRegularized) in ranges)
         {

@@ -7,14 +7,13 @@ internal sealed class OrtSession : IDisposable
 {
     private readonly InferenceSession _session;
     private readonly RunOptions _runOptions = new();
-    private readonly string _name;
 
     /// <summary>Loads <paramref name="path"/>.</summary>
     /// <param name="path">An .onnx file; its external data lies beside it.</param>
     /// <param name="options">Device and threads.</param>
     public OrtSession(string path, EngineOptions options)
     {
-        _name = Path.GetFileName(path);
+        Name = Path.GetFileName(path);
         Device = options.Device;
         OrtRuntime.Start();
         try
@@ -32,14 +31,8 @@ internal sealed class OrtSession : IDisposable
     /// <summary>Where it runs.</summary>
     public Device Device { get; }
 
-    /// <summary>Input names.</summary>
-    public IReadOnlyList<string> Inputs => _session.InputNames;
-
-    /// <summary>Output names.</summary>
-    public IReadOnlyList<string> Outputs => _session.OutputNames;
-
-    /// <summary>Dimensions of an output as the file states them; −1 where symbolic.</summary>
-    public int[] OutputShape(string name) => _session.OutputMetadata[name].Dimensions;
+    /// <summary>File name of the model.</summary>
+    public string Name { get; }
 
     /// <summary>A new set of bound values.</summary>
     public OrtIoBinding NewBinding() => _session.CreateIoBinding();
@@ -53,7 +46,7 @@ internal sealed class OrtSession : IDisposable
         }
         catch (OnnxRuntimeException e)
         {
-            throw new EngineException($"'{_name}' failed while running on {Device}: {e.Message}", e);
+            throw new EngineException($"'{Name}' failed while running on {Device}: {e.Message}", e);
         }
     }
 

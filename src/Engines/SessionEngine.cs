@@ -1,0 +1,144 @@
+using SorsaOrt.Artifacts;
+
+namespace SorsaOrt.Engines;
+
+/// <summary>Trains over plain ONNX Runtime sessions: the graphs are standard operators, the state is flat buffers that the sessions look into. Not thread-safe.</summary>
+/// <remarks>
+/// Parameters, gradients and moments are bound once. A gradient's <c>accumulation.buffer</c> and <c>accumulation.out</c> are bound to the
+/// same memory: the graph's last node for it is <c>out = buffer + new</c> with two inputs, which runs after <c>new</c> is complete and
+/// reads each element of the buffer no later than it writes it (Gemm with C = buffer first copies C to its output, here itself).
+/// </remarks>
+public sealed class SessionEngine : IDisposable
+{
+    private readonly ArtifactSet _artifacts;
+    private readonly EngineOptions _options;
+    private readonly List<IDisposable> _owned = [];
+    private readonly TrainingState _state;
+    private readonly TokenInputs _tokens;
+    private readonly FlatBuffer<float> _scalars;
+    private readonly BoundRun? _training;
+    private readonly OptimizerStep? _optimizer;
+    private EvaluationRun? _evaluation;
+
+    private SessionEngine(ArtifactSet artifacts, EngineOptions options)
+    {
+        _artifacts = artifacts;
+        _options = options;
+        try
+        {
+            var manifest = artifacts.Manifest;
+            _state = Own(new TrainingState(manifest.Parameters, manifest.ParameterCount, options.Training));
+            _tokens = Own(new TokenInputs(manifest.TokenInputs));
+            _scalars = Own(new FlatBuffer<float>(2));
+            using (var initial = artifacts.OpenParameters())
+                ParameterFile.Read(initial, manifest.Parameters, _state.Values.Sink());
+            if (options.Training)
+            {
+                _training = BindTraining(Own(new OrtSession(artifacts.PathOf(ArtifactFiles.TrainingModel), options)));
+                _optimizer = Own(new OptimizerStep(artifacts, _state, options));
+            }
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Opens the artifacts' graphs with the parameters as built.</summary>
+    /// <exception cref="EngineException">A provider is missing, or ONNX Runtime refuses a graph.</exception>
+    public static SessionEngine Open(ArtifactSet artifacts, EngineOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(artifacts);
+        ArgumentNullException.ThrowIfNull(options);
+        ArgumentOutOfRangeException.ThrowIfNegative(options.Threads);
+        return new SessionEngine(artifacts, options);
+    }
+
+    /// <summary>Updates made so far.</summary>
+    public long Step
+    {
+        get => _state.Step;
+        set => _state.Step = value;
+    }
+
+    /// <summary>The artifacts it works on.</summary>
+    public ArtifactSet Artifacts => _artifacts;
+
+    /// <summary>Trainable parameters, flat, as <see cref="Manifest.Parameters"/> lays them out.</summary>
+    public FlatBuffer<float> Parameters => _state.Values;
+
+    /// <summary>Sum of lossScale·∂LossSum/∂P over the micro-batches since the last update, flat.</summary>
+    public FlatBuffer<float> Gradients => _state.Gradients;
+
+    /// <summary>Adam's m, flat.</summary>
+    public FlatBuffer<float> FirstMoments => _state.FirstMoments;
+
+    /// <summary>Adam's v, flat.</summary>
+    public FlatBuffer<float> SecondMoments => _state.SecondMoments;
+
+    /// <summary>Forward and backward of a micro-batch; adds <paramref name="lossScale"/>·∂LossSum/∂P to the gradients. The result is not scaled.</summary>
+    public StepResult Accumulate(in TokenBatch batch, double lossScale)
+    {
+        var training = _training ?? throw new InvalidOperationException("The engine was opened without training.");
+        _tokens.Bind(training, batch);
+        _scalars[LossScaleSlot] = (float)lossScale;
+        training.Run();
+        return new StepResult(_scalars[LossSumSlot], batch.LabelPositions.Length);
+    }
+
+    /// <summary>Clips, adds the regulariser's gradient, makes an AdamW step with rate <paramref name="learningRate"/>, and zeroes the gradients.</summary>
+    /// <remarks>If the result is not finite nothing has been updated; the gradients are zeroed all the same.</remarks>
+    public UpdateResult Update(AdamWOptions options, double learningRate)
+    {
+        var optimizer = _optimizer ?? throw new InvalidOperationException("The engine was opened without training.");
+        var result = optimizer.Run(options, learningRate);
+        DiscardGradients();
+        return result;
+    }
+
+    /// <summary>Forgets the micro-batches since the last update.</summary>
+    public void DiscardGradients() => _state.Gradients.Clear();
+
+    /// <summary>Loss of a batch, without gradients.</summary>
+    public StepResult Evaluate(in TokenBatch batch) => new(Evaluation.Loss(batch), batch.LabelPositions.Length);
+
+    /// <summary>Logits [N, vocabulary] at <see cref="TokenBatch.LabelPositions"/>; they hold until the next call.</summary>
+    public ReadOnlySpan<float> Logits(in TokenBatch batch) => Evaluation.Logits(batch);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        // In reverse: runs before the sessions and the memory they use.
+        for (var i = _owned.Count - 1; i >= 0; i--)
+            _owned[i].Dispose();
+        _owned.Clear();
+    }
+
+    private const int LossScaleSlot = 0;
+    private const int LossSumSlot = 1;
+
+    // Its session is loaded when first needed: training without evaluation never pays for it.
+    private EvaluationRun Evaluation => _evaluation ??= Own(new EvaluationRun(_artifacts, _options, _state, _tokens));
+
+    private BoundRun BindTraining(OrtSession session)
+    {
+        var run = Own(new BoundRun(session))
+            .Input(GraphNames.LossScale, _scalars.View(LossScaleSlot))
+            .Output(GraphNames.LossSum, _scalars.View(LossSumSlot));
+        foreach (var p in _state.Parameters)
+        {
+            long[] shape = [.. p.Shape];
+            run.Input(p.Name, _state.Values.View(p.Offset, shape))
+                .Input(GraphNames.GradientIn(p.Name), _state.Gradients.View(p.Offset, shape))
+                .Output(GraphNames.GradientOut(p.Name), _state.Gradients.View(p.Offset, shape));
+        }
+        return run;
+    }
+
+    private T Own<T>(T resource) where T : IDisposable
+    {
+        _owned.Add(resource);
+        return resource;
+    }
+}
