@@ -64,7 +64,7 @@ internal sealed class OptimizerStep : IDisposable
         Set(Scalar.One, 1);
         Set(Scalar.Clip, clip);
         Set(Scalar.Strength, MatrixCount == 0 ? 0 : options.RegularizerStrength / MatrixCount);
-        Set(Scalar.Decay, 1 - learningRate * options.WeightDecay);
+        Set(Scalar.Decay, learningRate * options.WeightDecay);
         Set(Scalar.Beta1, options.Beta1);
         Set(Scalar.OneMinusBeta1, 1 - options.Beta1);
         Set(Scalar.Beta2, options.Beta2);

@@ -1,16 +1,36 @@
+using SorsaOrt.Artifacts;
 using SorsaOrt.Ir;
+using SorsaOrt.Ir.Serialization;
 
 namespace SorsaOrt.GraphBuilder;
 
 /// <summary>The graphs of one optimizer step: gradient norm, orthonormality regulariser, AdamW. Standard operators only, so any provider runs them.</summary>
 /// <remarks>
 /// The engine runs them over slices of its flat buffers, so their memory does not grow with the model, and binds outputs to the
-/// memory of inputs. That is safe here for a reason each graph states: the node that writes such an output runs after the only
-/// node that reads the input (the first reads the result of the second), no other node reads that input, and each of both is
-/// elementwise, so an operator that works in several passes over its output never sees half-written data.
+/// memory of inputs. That is safe here: the node that writes such an output is a binary elementwise one, which has read an element of
+/// its inputs before it writes that element, and every other node that reads the overwritten input is an ancestor of it, so has run.
+/// (A Sum of three inputs would not do: it writes its output once per pair.) Tests hold this over many slices.
 /// </remarks>
 public static class OptimizerGraphs
 {
+    /// <summary>Writes all of them into an artifact folder.</summary>
+    public static void Write(StagedFolder folder)
+    {
+        ArgumentNullException.ThrowIfNull(folder);
+        (string Name, Func<Model> Build)[] models =
+        [
+            (ArtifactFiles.OptimizerModel, AdamW),
+            (ArtifactFiles.NormModel, Norm),
+            (ArtifactFiles.RegularizerOfRowsModel, RegularizerOfRows),
+            (ArtifactFiles.RegularizerOfColumnsModel, RegularizerOfColumns),
+        ];
+        foreach (var (name, build) in models)
+        {
+            using var model = build();
+            folder.Write(name, OnnxWriter.ToBytes(model));
+        }
+    }
+
     /// <summary>‖x‖² of a slice: <c>x</c> f32 [n] → <c>sum_of_squares</c> f32 [].</summary>
     public static Model Norm()
     {
@@ -39,8 +59,9 @@ public static class OptimizerGraphs
     /// <remarks>
     /// <c>parameter</c> p, <c>gradient</c> g, <c>first_moment</c> m, <c>second_moment</c> v, all f32 [n], and scalars:
     /// g ← gradient_scale·g;  m ← beta1·m + one_minus_beta1·g;  v ← beta2·v + one_minus_beta2·g²;
-    /// p ← decay·p − step_size·m / (√v/bias2 + epsilon), where decay = 1 − ηₜ·weight_decay, step_size = ηₜ/(1 − β₁ᵗ), bias2 = √(1 − β₂ᵗ).
-    /// The caller computes the scalars in double: in float32, 1 − 0.999 is wrong by 5e-5 of itself. Outputs <c>parameter_out</c>,
+    /// p ← p − (decay·p + step_size·m / (√v/bias2 + epsilon)), where decay = ηₜ·weight_decay, step_size = ηₜ/(1 − β₁ᵗ), bias2 = √(1 − β₂ᵗ).
+    /// The caller computes the scalars in double: in float32, 1 − 0.999 is wrong by 5e-5 of itself. The change of p is formed before
+    /// it meets p, so p is rounded once; p·(1 − ηₜ·weight_decay) would round twice, and the factor too. Outputs <c>parameter_out</c>,
     /// <c>first_moment_out</c>, <c>second_moment_out</c> may be bound to the memory of their inputs.
     /// Source: Loshchilov and Hutter, arXiv 1711.05101; torch.optim.AdamW.
     /// </remarks>
@@ -55,7 +76,7 @@ public static class OptimizerGraphs
         var moment2 = op.Add(op.Mul(Input(op, "second_moment", n), Input(op, "beta2")), squared);
         var denominator = op.Add(op.Div(op.Unary("Sqrt", moment2), Input(op, "bias2")), Input(op, "epsilon"));
         var step = op.Div(op.Mul(moment1, Input(op, "step_size")), denominator);
-        Output(op, op.Sub(op.Mul(parameter, Input(op, "decay")), step), "parameter_out", n);
+        Output(op, op.Sub(parameter, op.Add(op.Mul(parameter, Input(op, "decay")), step)), "parameter_out", n);
         Output(op, moment1, "first_moment_out", n);
         Output(op, moment2, "second_moment_out", n);
         return Finish(op);
