@@ -87,6 +87,17 @@ public sealed class Node
         value?.AddUse(this, index);
     }
 
+    /// <summary>Reads <paramref name="values"/> from now on, and nothing else.</summary>
+    public void SetInputs(IReadOnlyList<Value?> values)
+    {
+        DropUses();
+        _inputs.Clear();
+        for (var i = 0; i < values.Count; i++)
+            SetInput(i, values[i]);
+        while (_inputs.Count < values.Count)
+            _inputs.Add(null);
+    }
+
     internal void DropUses()
     {
         for (var i = 0; i < _inputs.Count; i++)
