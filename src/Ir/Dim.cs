@@ -112,6 +112,22 @@ public readonly struct Dim : IEquatable<Dim>
         return Assign(From(terms), out quotient);
     }
 
+    /// <summary>The polynomial with symbols replaced by what <paramref name="replacement"/> gives for their names; null keeps a symbol.</summary>
+    public Dim Substitute(Func<string, Dim?> replacement)
+    {
+        if (!IsKnown)
+            return this;
+        var sum = Of(0);
+        foreach (var (monomial, coefficient) in _terms)
+        {
+            var product = Of(coefficient);
+            foreach (var symbol in monomial.Length == 0 ? [] : monomial.Split('·'))
+                product *= replacement(symbol) ?? Symbol(symbol);
+            sum += product;
+        }
+        return sum;
+    }
+
     /// <inheritdoc/>
     public bool Equals(Dim other) => IsKnown == other.IsKnown && (!IsKnown || Same(this, other));
 
