@@ -1,17 +1,15 @@
-using Microsoft.Win32.SafeHandles;
-
 namespace SorsaOrt.Data;
 
 /// <summary>The rows of a .jsonl or .json file: checked and indexed once, then read from disk one at a time. Only 16 bytes per row are held.</summary>
 public sealed class RowFile : IDisposable
 {
-    private readonly SafeFileHandle _handle;
+    private readonly FileStream _stream;
     private readonly List<(long Offset, int Length, int Line)> _rows = [];
 
-    private RowFile(string path, SafeFileHandle handle)
+    private RowFile(string path, FileStream stream)
     {
         FilePath = path;
-        _handle = handle;
+        _stream = stream;
     }
 
     /// <summary>The file, as it was named.</summary>
@@ -41,8 +39,8 @@ public sealed class RowFile : IDisposable
             throw new DataFormatException(path, "Parquet files are not read yet", "Convert it to .jsonl, one row per line.");
         if (extension is not (".JSONL" or ".JSON" or ".NDJSON"))
             throw new DataFormatException(path, "the file is none of .jsonl, .json, .parquet", "Name it by its content: one JSON object per line is .jsonl.");
-        using var stream = InputFile.Open(path, "data file");
-        var file = new RowFile(path, File.OpenHandle(path));
+        var stream = InputFile.Open(path, "data file");
+        var file = new RowFile(path, stream);
         try
         {
             file.Fingerprint = Convert.ToHexStringLower(RowIndex.Scan(stream, path, extension == ".JSON",
@@ -71,7 +69,7 @@ public sealed class RowFile : IDisposable
         byte[] json = new byte[length];
         for (int done = 0; done < length;)
         {
-            int read = RandomAccess.Read(_handle, json.AsSpan(done), offset + done);
+            int read = RandomAccess.Read(_stream.SafeFileHandle, json.AsSpan(done), offset + done);
             if (read == 0)
                 throw Refuse(line, "the file has become shorter since it was opened");
             done += read;
@@ -86,7 +84,7 @@ public sealed class RowFile : IDisposable
     public DataFormatException Refuse(int line, string reason) => RowParser.Bad(FilePath, line, reason);
 
     /// <summary>Closes the file.</summary>
-    public void Dispose() => _handle.Dispose();
+    public void Dispose() => _stream.Dispose();
 
     private void Add(ReadOnlySpan<byte> json, long offset, int line, Action<RowFile, Row>? check, bool skipBadRows)
     {

@@ -58,6 +58,16 @@ public sealed class Template
         ? [new($"<|im_start|>user\n{WithInput(question, input)}{TurnEnd}\n<|im_start|>assistant\n", false, false)]
         : [new(_prompt(question, input), false, false)];
 
+    /// <summary>The tokens of <see cref="RenderPrompt"/> after BOS: what the model is given before it answers, as in training.</summary>
+    public int[] EncodePrompt(Tokenizer tokenizer, string question, string input = "")
+    {
+        ArgumentNullException.ThrowIfNull(tokenizer);
+        var ids = new List<int>(tokenizer.Encode("", addBos: true));
+        foreach (var segment in RenderPrompt(question, input))
+            tokenizer.Encode(segment.Text, segment.Continues, ids);
+        return [.. ids];
+    }
+
     /// <summary>A row as stretches of text, in order; the end token is not among them.</summary>
     /// <exception cref="NotSupportedException">The row is a conversation this template cannot hold, or tokens.</exception>
     public IReadOnlyList<Segment> Render(Row row) => row switch

@@ -109,6 +109,19 @@ public sealed class RowEncoderTests : IDisposable
     public void AlpacaCot_AddsTheReferencesWords() =>
         Assert.Equal(AlpacaPrompt + " Let's think step by step.", Template.Load("alpaca-cot").RenderPrompt("What is 2+2?")[0].Text);
 
+    [Theory]
+    [InlineData("alpaca")]
+    [InlineData("chatml")]
+    [InlineData("none")]
+    public void EncodePrompt_IsTheUnlearntBeginningOfATrainingRow(string name)
+    {
+        var template = Template.Load(name);
+        var row = Encode("""{"instruction": "What is 2+2?", "input": "Be brief.", "output": "4"}""", template);
+        int[] prompt = template.EncodePrompt(_tokenizer, "What is 2+2?", "Be brief.");
+        Assert.Equal(prompt, row.InputIds[..prompt.Length]);
+        Assert.Equal(Array.FindIndex(row.Labels, l => l != -100), prompt.Length);
+    }
+
     private static int[] Golden(string text)
     {
         using var json = JsonDocument.Parse(File.ReadAllBytes(Paths.Fixture("tokenizers", "tiny-math.json")));

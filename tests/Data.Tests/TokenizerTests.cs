@@ -1,4 +1,6 @@
+using System.Text;
 using System.Text.Json;
+using FsCheck.Xunit;
 using Microsoft.ML.Tokenizers;
 using SorsaOrt.TestSupport;
 
@@ -69,6 +71,16 @@ public class TokenizerTests
         var stream = new TokenStream(tokenizer);
         Assert.Equal("", stream.Append(ids[1]));
         Assert.Equal("\uFFFD", stream.Flush());
+    }
+
+    [Property(MaxTest = 300)]
+    public void DecodeOfEncode_IsTheText(string? anything, bool spaces)
+    {
+        var tokenizer = Tokenizer.Load(Paths.TinyMath("tokenizer.model"));
+        // Half surrogates are no text, and U+2581 is SentencePiece's own sign for a space.
+        string text = string.Concat((anything ?? "").EnumerateRunes().Where(r => r != Rune.ReplacementChar)).Replace('\u2581', ' ');
+        text = spaces ? " " + text.Replace('e', ' ') + "  " : text;
+        Assert.Equal(text, tokenizer.Decode(tokenizer.Encode(text)));
     }
 
     [Fact]
