@@ -20,6 +20,9 @@ public sealed class ArtifactMismatchException : Exception
 
     /// <summary>Path of the file at fault.</summary>
     public string? File { get; }
+
+    /// <summary>True for a sound checkpoint of other artifacts, which no older checkpoint can stand in for.</summary>
+    public bool BelongsElsewhere { get; init; }
 }
 
 /// <summary>A safetensors file that breaks its format.</summary>
