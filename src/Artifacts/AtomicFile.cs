@@ -23,7 +23,7 @@ public sealed class AtomicFile : IDisposable
         TemporaryPath = Temporary.NameFor(FinalPath);
         try
         {
-            _stream = new DigestStream(TemporaryPath, FinalPath);
+            _stream = DigestStream.Create(TemporaryPath, FinalPath);
         }
         catch
         {
@@ -65,7 +65,7 @@ public sealed class AtomicFile : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        _stream.Dispose();
+        _stream.Abandon();
         if (_committed)
             return;
         File.Delete(TemporaryPath);

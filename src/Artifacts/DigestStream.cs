@@ -3,6 +3,8 @@ using System.Security.Cryptography;
 namespace SorsaOrt.Artifacts;
 
 /// <summary>A file being written from front to back, hashed on the way so that no second read is needed.</summary>
+/// <remarks>Disposing completes it too, so <c>using</c> suits any writer; a failure then is reported by <see cref="Complete"/>, which whoever
+/// commits the output calls. After a failed write it never completes.</remarks>
 public sealed class DigestStream : Stream
 {
     private readonly FileStream _file;
@@ -10,18 +12,26 @@ public sealed class DigestStream : Stream
     private readonly string _shownPath;
     private long _length;
     private FileDigest? _digest;
+    private IOException? _failure;
+    private bool _closed;
 
-    /// <summary>Creates the file at <paramref name="path"/>; messages speak of <paramref name="shownPath"/>, its final name.</summary>
-    internal DigestStream(string path, string shownPath)
+    /// <summary>Over a file opened for writing; messages speak of <paramref name="shownPath"/>, its final name.</summary>
+    internal DigestStream(FileStream file, string shownPath)
     {
+        _file = file;
         _shownPath = shownPath;
+    }
+
+    /// <summary>Creates the file at <paramref name="path"/>.</summary>
+    internal static DigestStream Create(string path, string shownPath)
+    {
         try
         {
-            _file = new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.Read, bufferSize: 1 << 16);
+            return new DigestStream(new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.Read, bufferSize: 1 << 16), shownPath);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw CannotWrite(e);
+            throw CannotWrite(shownPath, e);
         }
     }
 
@@ -30,11 +40,31 @@ public sealed class DigestStream : Stream
     {
         if (_digest is not null)
             return _digest;
+        if (_failure is not null)
+            throw new IOException(_failure.Message, _failure);
         Attempt(() => _file.Flush(flushToDisk: true));
-        _file.Dispose();
-        _digest = new FileDigest(_length, Convert.ToHexStringLower(_hash.GetHashAndReset()));
+        Attempt(_file.Dispose);
+        _closed = true;
+        return _digest = new FileDigest(_length, Convert.ToHexStringLower(_hash.GetHashAndReset()));
+    }
+
+    /// <summary>Closes without completing: the file is given up.</summary>
+    internal void Abandon()
+    {
+        if (!_closed)
+        {
+            _closed = true;
+            _failure ??= new IOException($"{Text.Quote(_shownPath)} was given up.");
+            try
+            {
+                _file.Dispose();
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                // The last flush failed (disk full): the first error is already on its way.
+            }
+        }
         _hash.Dispose();
-        return _digest;
     }
 
     /// <inheritdoc/>
@@ -46,7 +76,7 @@ public sealed class DigestStream : Stream
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw CannotWrite(e);
+            throw Fail(e);
         }
         _hash.AppendData(buffer);
         _length += buffer.Length;
@@ -58,7 +88,7 @@ public sealed class DigestStream : Stream
     /// <inheritdoc/>
     public override void Flush()
     {
-        if (_digest is null)
+        if (!_closed)
             Attempt(_file.Flush);
     }
 
@@ -69,7 +99,7 @@ public sealed class DigestStream : Stream
     public override bool CanSeek => false;
 
     /// <inheritdoc/>
-    public override bool CanWrite => _digest is null;
+    public override bool CanWrite => !_closed;
 
     /// <inheritdoc/>
     public override long Length => _length;
@@ -86,20 +116,19 @@ public sealed class DigestStream : Stream
     /// <inheritdoc/>
     public override void SetLength(long value) => throw new NotSupportedException();
 
-    /// <summary>Closes without completing: what is buffered is given up.</summary>
+    /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
-        if (disposing && _digest is null)
+        if (disposing && !_closed)
         {
             try
             {
-                _file.Dispose();
+                Complete();
             }
             catch (IOException)
             {
-                // The last flush failed (disk full): the file is given up anyway and the first error is already on its way.
+                Abandon(); // Kept in _failure: Complete reports it.
             }
-            _hash.Dispose();
         }
         base.Dispose(disposing);
     }
@@ -112,10 +141,12 @@ public sealed class DigestStream : Stream
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw CannotWrite(e);
+            throw Fail(e);
         }
     }
 
-    private IOException CannotWrite(Exception cause) =>
-        new($"{Text.Quote(_shownPath)} cannot be written: {cause.Message} Check free space and permissions.", cause);
+    private IOException Fail(Exception cause) => _failure = CannotWrite(_shownPath, cause);
+
+    private static IOException CannotWrite(string shownPath, Exception cause) =>
+        new($"{Text.Quote(shownPath)} cannot be written: {cause.Message} Check free space and permissions.", cause);
 }

@@ -15,6 +15,7 @@ internal static partial class SealedJson
     private const int Digits = 64;
 
     private static readonly byte[] Key = "\"checksum\": \""u8.ToArray();
+    private static readonly byte[] End = "\"\n}\n"u8.ToArray();
     private static readonly string Zeros = new('0', Digits);
 
     private static readonly JsonSerializerOptions Options = new()
@@ -34,7 +35,7 @@ internal static partial class SealedJson
     {
         string json = JsonSerializer.Serialize(value, Options);
         byte[] bytes = Encoding.UTF8.GetBytes($"{json[..^2]},\n  \"checksum\": \"{Zeros}\"\n}}\n");
-        int at = bytes.AsSpan().LastIndexOf(Key) + Key.Length;
+        int at = ChecksumAt(bytes);
         Encoding.ASCII.GetBytes(Convert.ToHexStringLower(SHA256.HashData(bytes))).CopyTo(bytes, at);
         return bytes;
     }
@@ -99,7 +100,7 @@ internal static partial class SealedJson
         int at = ChecksumAt(bytes);
         int comma = at < 0 ? -1 : bytes.AsSpan(0, at).LastIndexOf((byte)',');
         if (comma < 0)
-            throw new JsonException("its checksum is missing");
+            throw new JsonException("the key 'checksum' is missing at its end");
         byte[] rest = [.. bytes.AsSpan(0, comma), (byte)'}'];
         return rest;
     }
@@ -112,10 +113,11 @@ internal static partial class SealedJson
         return Convert.ToHexStringLower(SHA256.HashData(blank)) == Encoding.ASCII.GetString(bytes, at, Digits);
     }
 
+    /// <summary>Where the digits of the checksum begin: it is the last key of a file as <see cref="Serialize"/> ends it.</summary>
     private static int ChecksumAt(byte[] bytes)
     {
-        int key = bytes.AsSpan().LastIndexOf(Key);
-        return key < 0 || key + Key.Length + Digits > bytes.Length ? -1 : key + Key.Length;
+        int at = bytes.Length - End.Length - Digits;
+        return at >= Key.Length && bytes.AsSpan().EndsWith(End) && bytes.AsSpan(at - Key.Length).StartsWith(Key) ? at : -1;
     }
 
     /// <summary>The serializer's complaint in the file's own terms: which key, which line.</summary>
@@ -128,10 +130,11 @@ internal static partial class SealedJson
             return $"the key {Text.Quote(unknown.Groups[1].Value)} is unknown{where}";
         if (Missing().Match(json.Message) is { Success: true } missing)
             return $"missing keys: {missing.Groups[1].Value}{where}";
-        if (json.Message.StartsWith("The JSON value could not be converted", StringComparison.Ordinal))
-            return $"a value is of the wrong kind or out of range{where}";
-        int detail = json.Message.IndexOf(" Path:", StringComparison.Ordinal);
-        return detail < 0 ? json.Message.TrimEnd('.') + (json.Message.Contains("LineNumber", StringComparison.Ordinal) ? "" : where) : json.Message[..detail].TrimEnd('.') + where;
+        if (Duplicate().Match(json.Message) is { Success: true } duplicate)
+            return $"the key {Text.Quote(duplicate.Groups[1].Value)} stands twice{where}";
+        if (json.Path is not null)
+            return $"a value is of the wrong kind, null or out of range{where}";
+        return json.Message.TrimEnd('.');
     }
 
     [GeneratedRegex("^The JSON property '(.*?)' could not be mapped")]
@@ -139,4 +142,7 @@ internal static partial class SealedJson
 
     [GeneratedRegex(@"missing required properties including: (.*?)\.( Path:|$)")]
     private static partial Regex Missing();
+
+    [GeneratedRegex("^Duplicate property '(.*?)'")]
+    private static partial Regex Duplicate();
 }

@@ -29,7 +29,7 @@ internal sealed class StagedContent : IDisposable
     public DigestStream Create(string name)
     {
         string path = Begin(name);
-        return _streams[name] = new DigestStream(path, RelativePath.Below(_shownFolder, name));
+        return _streams[name] = DigestStream.Create(path, RelativePath.Below(_shownFolder, name));
     }
 
     public FileDigest Adopt(string name)
@@ -55,7 +55,7 @@ internal sealed class StagedContent : IDisposable
     public void Dispose()
     {
         foreach (DigestStream stream in _streams.Values)
-            stream.Dispose();
+            stream.Abandon();
     }
 
     private string Begin(string name)

@@ -43,7 +43,7 @@ public sealed class StagedFolder : IDisposable
     /// <summary>Where it stands until then.</summary>
     public string Path { get; }
 
-    /// <summary>Begins a file by its path inside the folder; call <see cref="DigestStream.Complete"/> when it is written, or leave that to <see cref="Complete"/>.</summary>
+    /// <summary>Begins a file by its path inside the folder; dispose or complete the stream when it is written.</summary>
     public DigestStream Create(string name) => _content.Create(name);
 
     /// <summary>Writes one whole file.</summary>
