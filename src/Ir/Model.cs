@@ -47,6 +47,9 @@ public sealed class Model : IDisposable
     /// <summary>Where each initializer that the file keeps in an external data file lies, by name.</summary>
     public OrderedDictionary<string, ExternalLocation> ExternalLocations { get; } = new(StringComparer.Ordinal);
 
+    /// <summary>The tensors that were read from external data, by the name of their initializer.</summary>
+    internal Dictionary<string, Tensor> ExternalTensors { get; } = new(StringComparer.Ordinal);
+
     /// <summary>Keeps <paramref name="file"/> open until the model is disposed.</summary>
     public void Own(MappedFile file) => _files.Add(file);
 

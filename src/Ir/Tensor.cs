@@ -32,11 +32,11 @@ public abstract class Tensor
     /// <summary>Copies bytes from <paramref name="offset"/> on into <paramref name="destination"/>; both must lie inside the data.</summary>
     public abstract void CopyTo(long offset, Span<byte> destination);
 
-    /// <summary>Writes all bytes to <paramref name="stream"/> in blocks, without holding them at once.</summary>
-    public void WriteTo(Stream stream)
+    /// <summary>Writes all bytes, or those from <paramref name="from"/> on, to <paramref name="stream"/> in blocks, without holding them at once.</summary>
+    public void WriteTo(Stream stream, long from = 0)
     {
         var block = new byte[(int)Math.Min(1 << 20, Math.Max(1, ByteLength))];
-        for (var offset = 0L; offset < ByteLength;)
+        for (var offset = from; offset < ByteLength;)
         {
             var part = block.AsSpan(0, (int)Math.Min(block.Length, ByteLength - offset));
             CopyTo(offset, part);

@@ -57,7 +57,10 @@ public static class OnnxReader
             throw new ModelFormatException("the graph declares no output");
         var model = ReadModel(proto, graph);
         foreach (var (name, location) in external)
+        {
             model.ExternalLocations[name] = location;
+            model.ExternalTensors[name] = graph.FindInitializer(name)!.Constant!;
+        }
         return model;
     }
 

@@ -30,7 +30,7 @@ public static class OnnxWriter
     /// <param name="model">The model.</param>
     /// <param name="stream">Where to.</param>
     /// <param name="place">Where each initializer's bytes lie: an external location, which this method only refers to, or null for
-    /// inside the model file. Null places all inside.</param>
+    /// inside the model file. Null places all inside; <see cref="ExternalLayout"/> has placements.</param>
     /// <exception cref="ModelFormatException">The file would pass protobuf's limit of 2 GiB.</exception>
     public static void Write(Model model, Stream stream, Func<Value, ExternalLocation?>? place = null)
     {
