@@ -13,8 +13,9 @@ namespace SorsaOrt.TestSupport;
 /// <param name="Data">A one-dimensional array of float, double, long, int, bool, byte, Half or ushort (bfloat16).</param>
 public sealed record OrtTensor(ElementType Type, long[] Shape, Array Data)
 {
-    /// <summary>A tensor over an array; without a shape it has one axis.</summary>
-    public static OrtTensor Of<T>(T[] data, params long[] shape) where T : unmanaged => new(OrtRun.TypeOf(typeof(T)), shape, data);
+    /// <summary>A tensor over an array; without a shape it has one axis, or is a scalar if there is one element.</summary>
+    public static OrtTensor Of<T>(T[] data, params long[] shape) where T : unmanaged =>
+        new(OrtRun.TypeOf(typeof(T)), shape.Length == 0 && data.Length != 1 ? [data.Length] : shape, data);
 
     /// <summary>A scalar.</summary>
     public static OrtTensor Scalar<T>(T value) where T : unmanaged => new(OrtRun.TypeOf(typeof(T)), [], new[] { value });
