@@ -45,6 +45,7 @@ public sealed class ExternalLayout
     }
 
     /// <summary>Writes every data file front to back; gaps are filled with zeros. The streams are closed.</summary>
+    /// <remarks>Never open the file that the model is mapped from: write beside it and rename.</remarks>
     /// <param name="open">Opens the file of a location for writing; <see cref="ExternalPath.ForWriting"/> makes the path.</param>
     public void WriteData(Func<string, Stream> open)
     {

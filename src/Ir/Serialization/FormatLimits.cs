@@ -7,13 +7,13 @@ internal static class FormatLimits
     public const long ModelFileBytes = int.MaxValue;
 
     /// <summary>Bytes of a model file that are neither initializers' raw data nor other tensor data.</summary>
-    public const long StructureBytes = 256L << 20;
+    public const long StructureBytes = 128L << 20;
 
     /// <summary>Bytes of tensor data that end up in managed memory: constants of attributes and subgraphs, typed fields.</summary>
     public const long ManagedDataBytes = 1L << 30;
 
     /// <summary>Messages of a file, counting every node, attribute, dimension and metadata entry.</summary>
-    public const int Messages = 4_000_000;
+    public const int Messages = 2_000_000;
 
     /// <summary>Messages inside one another; Google.Protobuf stops at the same depth.</summary>
     public const int MessageDepth = 100;

@@ -78,6 +78,9 @@ internal sealed class GraphReader(ModelFiles files, ModelProto modelProto, Graph
         var tensor = TensorReader.Read(stored.Proto, files, stored.RawData, clearName: true, out var location);
         if (_values.TryGetValue(name, out var value) && value.Constant is null && value.Producer is null)
         {
+            if (value.Type is { } type && type.ElementType != tensor.ElementType)
+                throw new ModelFormatException(
+                    $"initializer {Quoted.Text(name)} is {tensor.ElementType.ShortName()}, the input of that name {type.ElementType.ShortName()}");
             if (value.Type?.StaticShape is { } declared && !declared.SequenceEqual(tensor.Shape))
                 throw new ModelFormatException(
                     $"initializer {Quoted.Text(name)} has shape {TensorReader.Shape(tensor.Shape)}, the input of that name {TensorReader.Shape(declared)}");

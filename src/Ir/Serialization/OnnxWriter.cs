@@ -19,11 +19,21 @@ public static class OnnxWriter
         return stream.ToArray();
     }
 
-    /// <summary>The model as one file, all initializers inside. The file is written in place; keep it from readers until then.</summary>
+    /// <summary>The model as one file, all initializers inside. It appears by renaming, so the model may be read from that same file.</summary>
     public static void Write(Model model, string path)
     {
-        using var stream = new FileStream(path, FileMode.Create, FileAccess.Write);
-        Write(model, stream);
+        var temporary = path + ".tmp";
+        try
+        {
+            using (var stream = new FileStream(temporary, FileMode.Create, FileAccess.Write))
+                Write(model, stream);
+            File.Move(temporary, path, overwrite: true);
+        }
+        catch
+        {
+            File.Delete(temporary);
+            throw;
+        }
     }
 
     /// <summary>Writes the model's own file to <paramref name="stream"/>.</summary>
