@@ -1,7 +1,7 @@
 namespace SorsaOrt.Adapters;
 
 /// <summary>Transposition of row-major matrices.</summary>
-internal static class MatrixLayout
+public static class MatrixLayout
 {
     private const int Block = 32;
 

@@ -1,0 +1,81 @@
+using System.Globalization;
+using System.Reflection;
+using System.Text.Json;
+using CommandLine;
+
+namespace SorsaOrt.Cli;
+
+/// <summary>The file of <c>--config</c>: options of the verb by their long names, which stand as if written before the others.</summary>
+internal static class ConfigFile
+{
+    private const long LongestFile = 1 << 20;
+
+    /// <summary>The arguments with those of the file added; options that the command line has already are left out.</summary>
+    /// <exception cref="UsageException">The file cannot be read or has an unknown key.</exception>
+    public static string[] Expand(string[] arguments, IReadOnlyDictionary<string, Type> verbs)
+    {
+        var at = Array.FindIndex(arguments, a => a == "--config" || a.StartsWith("--config=", StringComparison.Ordinal));
+        if (at < 0 || arguments.Length == 0 || !verbs.TryGetValue(arguments[0], out var verb))
+            return arguments;
+        var path = arguments[at].Contains('=', StringComparison.Ordinal) ? arguments[at][9..]
+            : at + 1 < arguments.Length ? arguments[at + 1] : throw new UsageException("--config needs a file name.");
+        var known = verb.GetProperties().Select(p => p.GetCustomAttribute<OptionAttribute>()).OfType<OptionAttribute>()
+            .ToDictionary(o => o.LongName, StringComparer.Ordinal);
+        var given = arguments.Where(a => a.StartsWith("--", StringComparison.Ordinal)).Select(a => a[2..].Split('=')[0]).ToHashSet(StringComparer.Ordinal);
+        var added = new List<string>();
+        using var document = Read(path);
+        foreach (var setting in document.RootElement.EnumerateObject())
+        {
+            if (!known.ContainsKey(setting.Name) || setting.Name == "config")
+                throw new UsageException($"--config {path}: '{Printable.Text(setting.Name)}' is no option of `sorsa {arguments[0]}`; "
+                    + $"it knows {string.Join(", ", known.Keys.Order(StringComparer.Ordinal))}.");
+            if (!given.Contains(setting.Name))
+                Add(added, path, setting);
+        }
+        return [arguments[0], .. added, .. arguments[1..]];
+    }
+
+    private static JsonDocument Read(string path)
+    {
+        try
+        {
+            var file = new FileInfo(path);
+            if (!file.Exists)
+                throw new UsageException($"--config: there is no file '{path}'.");
+            if (file.Length > LongestFile)
+                throw new UsageException($"--config {path}: {file.Length} bytes are more than any configuration has.");
+            var document = JsonDocument.Parse(File.ReadAllBytes(path), new JsonDocumentOptions { MaxDepth = 8 });
+            if (document.RootElement.ValueKind == JsonValueKind.Object)
+                return document;
+            document.Dispose();
+            throw new UsageException($"--config {path}: the file must hold one JSON object with options by their long names.");
+        }
+        catch (JsonException e)
+        {
+            throw new UsageException($"--config {path}: not JSON at line {(e.LineNumber + 1)?.ToString(CultureInfo.InvariantCulture)}: {e.Message}", e);
+        }
+    }
+
+    private static void Add(List<string> arguments, string path, JsonProperty setting)
+    {
+        switch (setting.Value.ValueKind)
+        {
+            case JsonValueKind.True:
+                arguments.Add("--" + setting.Name);
+                break;
+            case JsonValueKind.False or JsonValueKind.Null:
+                break;
+            case JsonValueKind.String or JsonValueKind.Number:
+                arguments.Add($"--{setting.Name}={Scalar(setting.Value)}");
+                break;
+            case JsonValueKind.Array when setting.Value.EnumerateArray().All(e => e.ValueKind is JsonValueKind.String or JsonValueKind.Number):
+                arguments.Add("--" + setting.Name);
+                arguments.AddRange(setting.Value.EnumerateArray().Select(Scalar));
+                break;
+            default:
+                throw new UsageException($"--config {path}: '{setting.Name}' must be a number, a string, true or false, or a list of those.");
+        }
+    }
+
+    private static string Scalar(JsonElement value) => value.ValueKind == JsonValueKind.String ? value.GetString()! : value.GetRawText();
+}

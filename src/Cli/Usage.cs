@@ -1,0 +1,55 @@
+using CommandLine;
+using CommandLine.Text;
+
+namespace SorsaOrt.Cli;
+
+/// <summary>Help, version, and what is wrong with a command line.</summary>
+internal static class Usage
+{
+    /// <summary>Prints help to stdout (exit code 0) or the faults to stderr (exit code 2).</summary>
+    public static int Explain(Terminal terminal, ParserResult<object> parsed, IReadOnlyList<Error> errors)
+    {
+        if (errors.IsVersion())
+        {
+            terminal.Result("sorsa " + typeof(Usage).Assembly.GetName().Version?.ToString(3));
+            return ExitCode.Done;
+        }
+        if (errors.IsHelp())
+        {
+            terminal.Result(HelpText.AutoBuild(parsed, help =>
+            {
+                help.Heading = "sorsa: fine-tunes an exported Llama ONNX model with SORSA and gives back the same ONNX model";
+                help.Copyright = "";
+                help.AdditionalNewLineAfterOption = false;
+                help.MaximumDisplayWidth = 130;
+                return HelpText.DefaultParsingErrorsHandler(parsed, help);
+            }, e => e, verbsIndex: true).ToString());
+            return ExitCode.Done;
+        }
+        terminal.Note("sorsa: " + string.Join("; ", errors.Select(Describe)) + ". `sorsa --help` and `sorsa VERB --help` list what there is.");
+        return ExitCode.BadInput;
+    }
+
+    private static string Describe(Error error) => error switch
+    {
+        NoVerbSelectedError => "no verb given",
+        BadVerbSelectedError e => $"there is no verb '{Printable.Text(e.Token)}'",
+        UnknownOptionError e => $"there is no option --{Printable.Text(e.Token)}",
+        MissingValueOptionError e => $"--{e.NameInfo.LongName} needs a value",
+        MissingRequiredOptionError e => $"--{e.NameInfo.LongName} is needed",
+        BadFormatConversionError e => $"the value of --{e.NameInfo.LongName} is not of the right kind",
+        RepeatedOptionError e => $"--{e.NameInfo.LongName} is given twice",
+        SequenceOutOfRangeError e => $"--{e.NameInfo.LongName} has too many or too few values",
+        BadFormatTokenError e => $"'{Printable.Text(e.Token)}' is not understood",
+        _ => error.Tag.ToString(),
+    };
+}
+
+/// <summary>Exit codes of the command line's contract.</summary>
+internal static class ExitCode
+{
+    public const int Done = 0;
+    public const int Failed = 1;
+    public const int BadInput = 2;
+    public const int Interrupted = 130;
+}

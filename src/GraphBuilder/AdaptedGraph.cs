@@ -1,0 +1,112 @@
+using SorsaOrt.Ir;
+
+namespace SorsaOrt.GraphBuilder;
+
+/// <summary>What is trained at one site: its parameters as graph inputs.</summary>
+/// <param name="Site">The Linear.</param>
+/// <param name="Rank">Adapter rank r; 0 for <see cref="AdapterMethod.Full"/>.</param>
+/// <param name="A">[r, in], or null.</param>
+/// <param name="S">[r], or null.</param>
+/// <param name="B">[out, r], or null.</param>
+/// <param name="Weight">[out, in] for full fine-tuning, or null.</param>
+public sealed record SiteParameters(LinearSite Site, int Rank, Value? A, Value? S, Value? B, Value? Weight)
+{
+    /// <summary>The parameters in the order of the flat buffer: A, S, B.</summary>
+    public IEnumerable<Value> All => new[] { A, S, B, Weight }.OfType<Value>();
+}
+
+/// <summary>Rewrites every Linear of a graph as matrix products over rows of tokens, the targeted ones with their adapters.</summary>
+/// <remarks>
+/// y = x·Wrᵀ + scale·((x·Aᵀ) ∘ S)·Bᵀ, as Gemm nodes: the product B·diag(S)·A is never formed, the sum is the addend of the
+/// last Gemm, and a weight stored either way round is multiplied without a transposed copy.
+/// </remarks>
+public sealed class AdaptedGraph
+{
+    private readonly Graph _graph;
+    private readonly OpBuilder _op;
+    private readonly Value _tokens;
+    private readonly Dictionary<Value, Value> _rows = [];
+    private readonly Dictionary<long, Value> _shapes = [];
+
+    /// <summary>For a graph whose token ids are <paramref name="tokens"/> [batch, sequence].</summary>
+    public AdaptedGraph(Graph graph, OpBuilder op, Value tokens) => (_graph, _op, _tokens) = (graph, op, tokens);
+
+    /// <summary>Inserts parameters and adapters at <paramref name="site"/> and returns them.</summary>
+    /// <param name="site">A Linear of this graph.</param>
+    /// <param name="method">What is trained.</param>
+    /// <param name="rank">Rank r, at most min(in, out).</param>
+    /// <param name="scale">Factor of the adapter path: alpha / r, or 1.</param>
+    public SiteParameters Adapt(LinearSite site, AdapterMethod method, int rank, float scale)
+    {
+        _op.Scope = "sorsa/" + site.Module;
+        if (method == AdapterMethod.Full)
+        {
+            var weight = Parameter(site.Module + ".weight", site.Out, site.In);
+            Replace(site, _op.Gemm(Rows(site.Input), weight, site.Addend, transB: true));
+            return new SiteParameters(site, 0, null, null, null, weight);
+        }
+        var a = Parameter(site.Module + ".A", rank, site.In);
+        var s = method == AdapterMethod.Sorsa ? Parameter(site.Module + ".S", rank) : null;
+        var b = Parameter(site.Module + ".B", site.Out, rank);
+        var x = Rows(site.Input);
+        var narrow = _op.Gemm(x, a, transB: true);
+        if (s is not null)
+            narrow = _op.Mul(narrow, s);
+        Replace(site, _op.Gemm(narrow, b, FrozenProduct(site, x), transB: true, alpha: scale));
+        return new SiteParameters(site, rank, a, s, b, null);
+    }
+
+    /// <summary>Rewrites a Linear that is not trained.</summary>
+    public void Keep(LinearSite site)
+    {
+        _op.Scope = "sorsa/" + site.Module;
+        Replace(site, FrozenProduct(site, Rows(site.Input)));
+    }
+
+    /// <summary>[..., n] as [tokens, n].</summary>
+    public Value Rows(Value x)
+    {
+        if (x.Shape is not { } shape || shape[^1].Value is not { } last)
+            throw new UnsupportedGraphException($"the shape of '{x.Name}', the input of a Linear, could not be inferred ({x.Type})");
+        if (shape.Count == 2)
+            return x;
+        if (!_rows.TryGetValue(x, out var rows))
+            _rows[x] = rows = _op.Reshape(x, -1, last);
+        return rows;
+    }
+
+    private Value FrozenProduct(LinearSite site, Value x) =>
+        _op.Gemm(x, _op.Cast(site.Weight, x.ElementType), site.Addend, transB: !site.Transposed);
+
+    private Value Parameter(string name, params long[] shape)
+    {
+        if (_graph.FindInitializer(name) is { } taken)
+            _graph.Rename(taken, _graph.FreeName(name + ".original"));
+        return _graph.AddInput(name, new TensorType(ElementType.Float32, [.. shape.Select(Dim.Of)]));
+    }
+
+    private void Replace(LinearSite site, Value rows)
+    {
+        var old = site.Node.Output;
+        if (old.ElementType != ElementType.Float32)
+            throw new UnsupportedGraphException($"'{site.Module}' computes in {old.ElementType.ShortName()}; only f32 models can be trained so far "
+                + $"(node '{site.Node.Name}')");
+        var result = old.Shape!.Count == 2 ? rows : _op.Reshape(rows, ShapeWithLast(site));
+        result.Type = old.Type;
+        old.ReplaceAllUsesWith(result, _graph);
+        _graph.RemoveNodes(new HashSet<Node> { site.Node });
+    }
+
+    // [batch, sequence, out]: the same for every Linear of that width, so that the lengths are computed once a step.
+    private Value ShapeWithLast(LinearSite site)
+    {
+        var shape = site.Input.Shape!;
+        if (shape.Count == 3 && Dim.Same(shape[0], TokenInputs.Batch) && Dim.Same(shape[1], TokenInputs.Sequence))
+        {
+            if (!_shapes.TryGetValue(site.Out, out var known))
+                _shapes[site.Out] = known = _op.Concat(0, _op.ShapeOf(_tokens), _op.Integers(site.Out));
+            return known;
+        }
+        return _op.Concat(0, _op.Slice(_op.ShapeOf(site.Input), 0, 0, shape.Count - 1), _op.Integers(site.Out));
+    }
+}

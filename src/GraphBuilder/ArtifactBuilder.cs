@@ -1,0 +1,330 @@
+using System.Diagnostics;
+using SorsaOrt.Adapters;
+using SorsaOrt.Artifacts;
+using SorsaOrt.Ir;
+using SorsaOrt.Ir.Serialization;
+
+namespace SorsaOrt.GraphBuilder;
+
+/// <summary><c>sorsa build-artifacts</c>: an exported model becomes a folder that can be trained.</summary>
+/// <remarks>
+/// Weights go from file to file: at any time one weight with its working copies is in memory per thread, besides the factors,
+/// which are written as they come.
+/// </remarks>
+public sealed class ArtifactBuilder : IDisposable
+{
+    private readonly BuildOptions _options;
+    private readonly Action<string> _progress;
+    private readonly Stopwatch _total = Stopwatch.StartNew();
+    private readonly Stopwatch _svd = new();
+    private readonly Model _source;
+    private readonly PreparedModel _prepared;
+    private readonly IReadOnlyList<LinearSite> _targets;
+    private readonly StagedFolder _folder;
+    private readonly FactorFiles _given;
+    private readonly List<TrainedParameter> _parameters = [];
+    private readonly Dictionary<string, (long Offset, ElementType Type)> _residuals = new(StringComparer.Ordinal);
+    private long _parameterCount;
+
+    private ArtifactBuilder(BuildOptions options, Action<string> progress)
+    {
+        _options = options;
+        _progress = progress;
+        _source = OnnxReader.Read(options.ModelPath);
+        var working = OnnxReader.Read(options.ModelPath);
+        try
+        {
+            _prepared = PreparedModel.From(working);
+            _targets = TargetSelection.Select(_prepared.Sites, options.Targets);
+            CheckTargets();
+            _given = new FactorFiles(options.FactorFiles);
+            _folder = new StagedFolder(options.OutputFolder, options.Force, ArtifactFiles.Manifest);
+        }
+        catch
+        {
+            working.Dispose();
+            _source.Dispose();
+            _given?.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Builds the folder. Nothing is left behind when it fails.</summary>
+    /// <param name="options">What is asked for.</param>
+    /// <param name="progress">Told in words what is going on.</param>
+    /// <exception cref="ModelFormatException">The model file is broken.</exception>
+    /// <exception cref="UnsupportedGraphException">The model holds something that cannot be trained.</exception>
+    /// <exception cref="TargetException">Targets, rank or factors do not fit the model.</exception>
+    public static BuildReport Build(BuildOptions options, Action<string>? progress = null)
+    {
+        using var builder = new ArtifactBuilder(options, progress ?? (_ => { }));
+        return builder.Run();
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _folder.Dispose();
+        _given.Dispose();
+        _prepared.Model.Dispose();
+        _source.Dispose();
+    }
+
+    private BuildReport Run()
+    {
+        var graph = _prepared.Model.Graph;
+        var (hiddenSize, vocabulary) = (HiddenSize(), checked((int)_prepared.Vocabulary));
+        var family = ExportFamily.Describe(_source);
+        WriteWeights();
+        var frozen = MappedFile.Open(Path.Combine(_folder.Path, ArtifactFiles.FrozenData));
+        _prepared.Model.Own(frozen);
+        UseFrozen(frozen);
+        _progress("writing the graphs");
+        WriteModel(_source, ArtifactFiles.SourceModel, frozen);
+
+        var adapted = Adapt();
+        LossAndGradients.AddLoss(graph, _prepared.Builder, graph.Outputs[0]);
+        WriteModel(_prepared.Model, ArtifactFiles.EvalModel, frozen);
+        LossAndGradients.AddGradients(graph, _prepared.Builder, [.. adapted.SelectMany(a => a.All)]);
+        WriteModel(_prepared.Model, ArtifactFiles.TrainingModel, frozen);
+        OptimizerFiles.Write(_folder);
+
+        ArtifactSet.Write(_folder, Manifest(family, hiddenSize, vocabulary));
+        return new BuildReport(_folder.FinalPath, family, ParameterCount(), _parameterCount,
+            [.. _targets.Select(t => new BuiltTarget(t.Module, t.In, t.Out, RankOf))], _svd.Elapsed.TotalSeconds, _total.Elapsed.TotalSeconds, graph.Nodes.Count);
+    }
+
+    private int RankOf => _options.Method == AdapterMethod.Full ? 0 : _options.Rank;
+
+    private void CheckTargets()
+    {
+        if (_options.Method != AdapterMethod.Full && _targets.Where(t => _options.Rank > Math.Min(t.In, t.Out)).ToList() is { Count: > 0 } small)
+            throw new TargetException($"--rank {_options.Rank} is larger than min(in, out) of {small[0].Module} ({small[0].Out} × {small[0].In})"
+                + (small.Count > 1 ? $" and {small.Count - 1} other targets" : "") + $"; the largest rank for these targets is {small.Min(t => Math.Min(t.In, t.Out))}.");
+        if (_targets.FirstOrDefault(t => t.IsShared) is { } shared)
+            throw new TargetException($"{shared.Module}: its weight '{shared.Weight.Name}' is also read by "
+                + $"{string.Join(", ", shared.Weight.Uses.Where(u => u.Node != shared.Node).Select(u => $"'{u.Node.Name}' ({u.Node.OpType})"))} (tied embeddings); "
+                + "training it would change the other silently. Leave it out of --targets, or export the model untied.");
+    }
+
+    // Parameters and residuals of the targets, a window of threads at a time; then every other large initializer.
+    private void WriteWeights()
+    {
+        using var frozen = new FrozenData(_folder);
+        using (var parameters = _folder.Create(ArtifactFiles.Parameters))
+        {
+            var writer = new SafetensorsWriter(parameters, DeclareParameters());
+            foreach (var window in _targets.Index().Chunk(Math.Max(1, _options.Threads)))
+            {
+                _progress($"decomposing {window[0].Item.Module} ({window[0].Index + 1} of {_targets.Count})");
+                foreach (var start in ComputeWindow(window))
+                    WriteTarget(start, writer, frozen);
+            }
+            writer.Complete();
+            parameters.Complete();
+        }
+        _given.RefuseUnused();
+        _progress("copying the other weights");
+        foreach (var value in _source.Graph.Initializers)
+        {
+            if (value.Constant is MappedTensor { ByteLength: >= FrozenData.SmallestExternal } tensor && !IsReplacedBySame(value))
+                _frozenPlaces[value.Name] = frozen.Append(tensor);
+        }
+        foreach (var value in _prepared.Model.Graph.Initializers)
+        {
+            if (value.Constant is InMemoryTensor { ByteLength: >= FrozenData.SmallestExternal } tensor && !_residuals.ContainsKey(value.Name))
+                _workingPlaces[value.Name] = frozen.Append(tensor);
+        }
+        frozen.Complete();
+    }
+
+    private readonly Dictionary<string, long> _frozenPlaces = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, long> _workingPlaces = new(StringComparer.Ordinal);
+
+    private TargetStart[] ComputeWindow((int Index, LinearSite Item)[] window)
+    {
+        var starts = new TargetStart[window.Length];
+        _svd.Start();
+        try
+        {
+            Parallel.For(0, window.Length, new ParallelOptions { MaxDegreeOfParallelism = Math.Max(1, _options.Threads) }, i =>
+                starts[i] = TargetStart.Compute(window[i].Item, _options, _given, SeedOf(window[i].Index)));
+        }
+        catch (AggregateException e) when (e.InnerException is not null)
+        {
+            System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(e.InnerExceptions.OfType<TargetException>().FirstOrDefault() ?? e.InnerException);
+        }
+        _svd.Stop();
+        return starts;
+    }
+
+    private ulong SeedOf(int target) => unchecked((ulong)_options.Seed * 0x9E3779B97F4A7C15UL + (ulong)target);
+
+    private void WriteTarget(TargetStart start, SafetensorsWriter parameters, FrozenData frozen)
+    {
+        var module = start.Site.Module;
+        if (start.A is not null)
+            parameters.Write(module + ".A", start.A);
+        if (start.S is not null)
+            parameters.Write(module + ".S", start.S);
+        if (start.B is not null)
+            parameters.Write(module + ".B", start.B);
+        if (start.Weight is not null)
+            parameters.Write(module + ".weight", start.Weight);
+        if (start.Residual is not null)
+            _residuals[start.Site.Weight.Name] = (frozen.Append(start.Residual), _options.ResidualType);
+    }
+
+    private List<SafetensorsDeclaration> DeclareParameters()
+    {
+        foreach (var site in _targets)
+        {
+            var r = _options.Rank;
+            if (_options.Method == AdapterMethod.Full)
+            {
+                Declare(site, ParameterPart.Weight, "weight", Orthonormality(false), site.Out, site.In);
+                continue;
+            }
+            Declare(site, ParameterPart.A, "A", Orthonormality(true), r, site.In);
+            if (_options.Method == AdapterMethod.Sorsa)
+                Declare(site, ParameterPart.S, "S", Artifacts.Orthonormality.None, r);
+            Declare(site, ParameterPart.B, "B", Orthonormality(false), site.Out, r);
+        }
+        return [.. _parameters.Select(p => new SafetensorsDeclaration(p.Name, SafetensorsType.F32, p.Shape))];
+    }
+
+    private Artifacts.Orthonormality Orthonormality(bool rows) => _options.Method != AdapterMethod.Sorsa ? Artifacts.Orthonormality.None
+        : rows ? Artifacts.Orthonormality.Rows : Artifacts.Orthonormality.Columns;
+
+    private void Declare(LinearSite site, ParameterPart part, string suffix, Artifacts.Orthonormality orthonormal, params long[] shape)
+    {
+        var parameter = new TrainedParameter
+        {
+            Name = $"{site.Module}.{suffix}",
+            Module = site.Module,
+            Part = part,
+            Shape = shape,
+            Offset = _parameterCount,
+            Orthonormal = orthonormal,
+        };
+        _parameters.Add(parameter);
+        _parameterCount += parameter.ElementCount;
+    }
+
+    // The residual stands in the place of the weight where it has the same element type: merge writes the weight there again.
+    private bool IsReplacedBySame(Value source) =>
+        _residuals.TryGetValue(source.Name, out var residual) && residual.Type == source.Constant!.ElementType;
+
+    private void UseFrozen(MappedFile frozen)
+    {
+        foreach (var value in _source.Graph.Initializers.ToArray())
+        {
+            if (value.Constant is MappedTensor tensor && (_frozenPlaces.TryGetValue(value.Name, out var at) || IsReplacedBySame(value) && Assign(_residuals[value.Name].Offset, out at)))
+                _source.Graph.MakeInitializer(value, new MappedTensor(tensor.ElementType, tensor.Shape, frozen, at, tensor.ByteLength));
+        }
+        var graph = _prepared.Model.Graph;
+        foreach (var value in graph.Initializers.ToArray())
+        {
+            var tensor = value.Constant!;
+            if (_residuals.TryGetValue(value.Name, out var residual))
+            {
+                graph.MakeInitializer(value, new MappedTensor(residual.Type, tensor.Shape, frozen, residual.Offset, residual.Type.ByteSize(tensor.ElementCount)));
+                value.Type = new TensorType(residual.Type, value.Shape);
+            }
+            else if (tensor is MappedTensor && _frozenPlaces.TryGetValue(value.Name, out var at) || _workingPlaces.TryGetValue(value.Name, out at))
+            {
+                graph.MakeInitializer(value, new MappedTensor(tensor.ElementType, tensor.Shape, frozen, at, tensor.ByteLength));
+            }
+        }
+    }
+
+    private static bool Assign(long value, out long target)
+    {
+        target = value;
+        return true;
+    }
+
+    private List<SiteParameters> Adapt()
+    {
+        var adapted = new AdaptedGraph(_prepared.Model.Graph, _prepared.Builder, _prepared.Tokens);
+        var chosen = _targets.ToHashSet();
+        var parameters = new List<SiteParameters>();
+        foreach (var site in _prepared.Sites)
+        {
+            if (chosen.Contains(site))
+                parameters.Add(adapted.Adapt(site, _options.Method, _options.Rank, _options.Scale));
+            else
+                adapted.Keep(site);
+        }
+        _prepared.Model.Graph.RemoveUnused();
+        _prepared.Model.Graph.SortTopologically();
+        return parameters;
+    }
+
+    private void WriteModel(Model model, string name, MappedFile frozen)
+    {
+        if (!ReferenceEquals(model, _source))
+        {
+            model.ProducerName = "sorsa";
+            model.ProducerVersion = Version;
+        }
+        using var stream = _folder.Create(name);
+        OnnxWriter.Write(model, stream, value => value.Constant is MappedTensor tensor && tensor.File == frozen
+            ? new ExternalLocation(ArtifactFiles.FrozenData, tensor.Offset, tensor.ByteLength, []) : null);
+        stream.Complete();
+    }
+
+    private static string Version => typeof(ArtifactBuilder).Assembly.GetName().Version?.ToString(3) ?? "0";
+
+    private int HiddenSize() => _prepared.Sites.FirstOrDefault(s => s.Role == "lm_head")?.In
+        ?? _prepared.Sites.FirstOrDefault(s => s.Role is "q_proj" or "gate_proj")?.In ?? _prepared.Sites[0].In;
+
+    private long ParameterCount() =>
+        _source.Graph.Initializers.Where(v => v.Constant!.ElementType.IsFloat()).Sum(v => v.Constant!.ElementCount);
+
+    private Manifest Manifest(string family, int hiddenSize, int vocabulary) => new()
+    {
+        Producer = "sorsa " + Version,
+        Source = SourceDescription.Of(_options.ModelPath, _source, family),
+        Method = Enum.Parse<TrainingMethod>(_options.Method.ToString()),
+        Rank = RankOf,
+        Alpha = _options.Alpha,
+        Seed = _options.Seed,
+        Svd = _options.Method is AdapterMethod.Full or AdapterMethod.Lora ? null : new SvdSettings
+        {
+            Method = _given.Any ? "given" : _options.Svd.Method.ToString().ToLowerInvariant(),
+            Iterations = _options.Svd.Iterations,
+            Library = _given.Any ? "none" : LinearAlgebra.Default.Name,
+        },
+        ResidualType = _options.ResidualType.ShortName(),
+        TokenInputs = _prepared.TokenInputNames,
+        VocabularySize = vocabulary,
+        HiddenSize = hiddenSize,
+        Layers = Math.Max(1, _prepared.Sites.Select(s => LayerOf(s.Module)).Max() + 1),
+        Targets = [.. _targets.Select(Describe)],
+        Parameters = _parameters,
+        ParameterCount = _parameterCount,
+        ExternalTensors = SourceDescription.ExternalTensors(_source),
+    };
+
+    private TargetWeight Describe(LinearSite site) => new()
+    {
+        Module = site.Module,
+        Role = site.Role,
+        WeightName = site.Weight.Name,
+        Transposed = site.Transposed,
+        ElementType = _source.Graph.FindInitializer(site.Weight.Name)!.Constant!.ElementType.ShortName(),
+        In = site.In,
+        Out = site.Out,
+        Rank = RankOf,
+        Scale = _options.Scale,
+        ResidualName = _options.Method == AdapterMethod.Full ? site.Module + ".weight" : site.Weight.Name,
+    };
+
+    private static int LayerOf(string module)
+    {
+        var parts = module.Split('.');
+        var at = Array.IndexOf(parts, "layers");
+        return at >= 0 && at + 1 < parts.Length && int.TryParse(parts[at + 1], out var layer) ? layer : 0;
+    }
+}

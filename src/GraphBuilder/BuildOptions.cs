@@ -1,0 +1,47 @@
+using SorsaOrt.Adapters;
+using SorsaOrt.Ir;
+
+namespace SorsaOrt.GraphBuilder;
+
+/// <summary>What <c>build-artifacts</c> is asked for.</summary>
+public sealed record BuildOptions
+{
+    /// <summary>Path of the exported model.</summary>
+    public required string ModelPath { get; init; }
+
+    /// <summary>Folder for the artifacts.</summary>
+    public required string OutputFolder { get; init; }
+
+    /// <summary>What is trained.</summary>
+    public AdapterMethod Method { get; init; } = AdapterMethod.Sorsa;
+
+    /// <summary>Adapter rank r, 1 to min(in, out) of every target.</summary>
+    public int Rank { get; init; } = 128;
+
+    /// <summary>Scale of the adapter path is alpha / rank; 1 when null.</summary>
+    public double? Alpha { get; init; }
+
+    /// <summary>Targets as <see cref="TargetSelection.Select"/> reads them.</summary>
+    public string Targets { get; init; } = TargetSelection.Default;
+
+    /// <summary>How weights are decomposed.</summary>
+    public SvdOptions Svd { get; init; } = new();
+
+    /// <summary>Element type of the frozen residual: f32, f16 or bf16.</summary>
+    public ElementType ResidualType { get; init; } = ElementType.Float32;
+
+    /// <summary>Safetensors files with starting factors.</summary>
+    public IReadOnlyList<string> FactorFiles { get; init; } = [];
+
+    /// <summary>Seed of LoRA's A and of the randomised SVD.</summary>
+    public long Seed { get; init; }
+
+    /// <summary>Targets decomposed at the same time.</summary>
+    public int Threads { get; init; } = Environment.ProcessorCount;
+
+    /// <summary>Replace an existing folder.</summary>
+    public bool Force { get; init; }
+
+    /// <summary>Factor on the adapter path.</summary>
+    public float Scale => Alpha is { } alpha && Method != AdapterMethod.Full ? (float)(alpha / Rank) : 1;
+}

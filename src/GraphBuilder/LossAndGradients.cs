@@ -1,0 +1,72 @@
+using SorsaOrt.Autodiff;
+using SorsaOrt.Ir;
+
+namespace SorsaOrt.GraphBuilder;
+
+/// <summary>Adds the loss, and then the gradients with their accumulation, to an adapted graph.</summary>
+/// <remarks>
+/// The loss is the sum of the cross entropies over the labels; the input <c>loss_scale</c> is its incoming gradient, so that the
+/// caller averages as it likes: 1 / labels of the step, or 1 / (accumulation · labels of the micro-batch) as the reference does.
+/// </remarks>
+public static class LossAndGradients
+{
+    /// <summary>Flat positions b·sequence + t of the hidden states that predict a label, i64 [labels].</summary>
+    public const string LabelPositions = "label_positions";
+
+    /// <summary>The labels themselves, i64 [labels].</summary>
+    public const string LabelIds = "label_ids";
+
+    /// <summary>Factor on the gradient of the loss, f32 scalar.</summary>
+    public const string LossScale = "loss_scale";
+
+    /// <summary>Sum of the cross entropies, f32 scalar.</summary>
+    public const string LossSum = "loss_sum";
+
+    /// <summary>Logits at the label positions, f32 [labels, vocabulary].</summary>
+    public const string Logits = "logits";
+
+    /// <summary>Ends a name of an input that holds a gradient so far; the suffix of the official training runtime.</summary>
+    public const string AccumulationBuffer = "_grad.accumulation.buffer";
+
+    /// <summary>Ends a name of an output that holds a gradient with this micro-batch added.</summary>
+    public const string AccumulationOut = "_grad.accumulation.out";
+
+    /// <summary>Adds the label inputs and the outputs loss_sum and logits; the result is the eval graph.</summary>
+    public static void AddLoss(Graph graph, OpBuilder op, Value logits)
+    {
+        var labels = Dim.Symbol("labels");
+        var positions = graph.AddInput(LabelPositions, new TensorType(ElementType.Int64, [labels]));
+        var ids = graph.AddInput(LabelIds, new TensorType(ElementType.Int64, [labels]));
+        if (graph.Outputs.Any(o => o.Name == Logits))
+            graph.Rename(logits, graph.FreeName("model/logits"));
+        var rows = LabelRows.Gather(graph, op, logits, positions);
+        graph.Rename(rows, Logits);
+        op.Scope = "sorsa/loss";
+        var loss = CrossEntropy.Build(op, rows, ids);
+        graph.Rename(loss, LossSum);
+        graph.AddOutput(loss);
+        graph.AddOutput(rows);
+        graph.RemoveUnused();
+        graph.SortTopologically();
+    }
+
+    /// <summary>Turns the eval graph into the training graph: gradients of all <paramref name="parameters"/>, accumulated.</summary>
+    public static void AddGradients(Graph graph, OpBuilder op, IReadOnlyList<Value> parameters)
+    {
+        var loss = graph.Outputs.First(o => o.Name == LossSum);
+        graph.RemoveOutputs(o => !ReferenceEquals(o, loss));
+        var scale = graph.AddInput(LossScale, new TensorType(ElementType.Float32, []));
+        op.Scope = "sorsa/gradient";
+        var gradients = ReverseMode.Differentiate(graph, loss, parameters, scale);
+        foreach (var (parameter, gradient) in gradients.Gradients)
+        {
+            var buffer = graph.AddInput(parameter.Name + AccumulationBuffer, parameter.Type);
+            var sum = op.Add(buffer, gradient);
+            graph.Rename(sum, parameter.Name + AccumulationOut);
+            graph.AddOutput(sum);
+        }
+        GemmAddends.Run(graph);
+        graph.RemoveUnused();
+        graph.SortTopologically();
+    }
+}

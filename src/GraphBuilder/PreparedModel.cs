@@ -1,0 +1,41 @@
+using SorsaOrt.Ir;
+using SorsaOrt.Ir.Passes;
+
+namespace SorsaOrt.GraphBuilder;
+
+/// <summary>An exported model in the working dialect: inputs fixed, shapes inferred, constants folded, Linears found.</summary>
+/// <param name="Model">The model; its weights still lie where the file has them, under the file's names.</param>
+/// <param name="Builder">Appends to its graph.</param>
+/// <param name="Tokens">The input of token ids, i64 [batch, sequence].</param>
+/// <param name="Logits">The logits [batch, sequence, vocabulary].</param>
+/// <param name="Sites">Every Linear, in graph order.</param>
+public sealed record PreparedModel(Model Model, OpBuilder Builder, Value Tokens, Value Logits, IReadOnlyList<LinearSite> Sites)
+{
+    /// <summary>Size of the vocabulary, the last dimension of the logits.</summary>
+    public long Vocabulary => Logits.Shape?[^1].Value
+        ?? throw new UnsupportedGraphException($"the vocabulary of '{Logits.Name}' could not be inferred ({Logits.Type})");
+
+    /// <summary>Names of the inputs that hold tokens, in feeding order.</summary>
+    public IReadOnlyList<string> TokenInputNames =>
+        [.. TokenInputs.Known.Where(name => Model.Graph.Inputs.Any(i => i.Name == name))];
+
+    /// <summary>Brings <paramref name="model"/>, freshly read, into this form. Changes it in place.</summary>
+    /// <exception cref="UnsupportedGraphException">The graph has inputs, operators or functions that training cannot serve.</exception>
+    public static PreparedModel From(Model model)
+    {
+        var graph = model.Graph;
+        if (model.FunctionNames.Count > 0 && graph.Nodes.FirstOrDefault(n => model.FunctionNames.Contains($"{n.Domain}::{n.OpType}")) is { } call)
+            throw new UnsupportedGraphException($"node '{call.Name}' calls the model-local function {call.Domain}::{call.OpType}; "
+                + "export the model with functions inlined");
+        ToWorkingOpset.Run(model);
+        ConstantNodesToInitializers.Run(graph);
+        var op = new OpBuilder(graph);
+        var logits = TokenInputs.Fix(graph, op);
+        graph.RemoveUnused();
+        Simplify.Run(model);
+        graph.RemoveUnused();
+        graph.SortTopologically();
+        logits = graph.Outputs[0];
+        return new PreparedModel(model, op, graph.Inputs.First(i => i.Name == TokenInputs.Known[0]), logits, LinearSites.Find(graph));
+    }
+}

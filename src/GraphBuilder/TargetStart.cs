@@ -1,0 +1,121 @@
+using System.Buffers;
+using System.Globalization;
+using System.Runtime.InteropServices;
+using SorsaOrt.Adapters;
+using SorsaOrt.Ir;
+
+namespace SorsaOrt.GraphBuilder;
+
+/// <summary>Where training of one target starts: its parameters and the weight that stays frozen beside them.</summary>
+/// <param name="Site">The Linear.</param>
+/// <param name="A">[r, in], or null.</param>
+/// <param name="S">[r], or null.</param>
+/// <param name="B">[out, r], or null.</param>
+/// <param name="Weight">[out, in] for full fine-tuning, or null.</param>
+/// <param name="Residual">Frozen weight in the layout and element type it is stored in, as bytes; null where it is the weight itself.</param>
+internal sealed record TargetStart(LinearSite Site, float[]? A, float[]? S, float[]? B, float[]? Weight, byte[]? Residual)
+{
+    /// <summary>Computes the start of one target from its weight or from given factors.</summary>
+    /// <exception cref="TargetException">The weight or the given factors cannot be used; the module is named.</exception>
+    public static TargetStart Compute(LinearSite site, BuildOptions options, FactorFiles given, ulong seed)
+    {
+        var weight = ReadWeight(site);
+        try
+        {
+            if (options.Method == AdapterMethod.Full)
+                return FromWeight(site, weight, given);
+            if (NonFinite.Find(weight) is { Count: > 0 } bad)
+                throw new DecompositionException(string.Create(CultureInfo.InvariantCulture,
+                    $"it holds {bad.Count} values that are not finite, the first at row {bad.First / site.Weight.Constant!.Shape[1]}, column {bad.First % site.Weight.Constant.Shape[1]}"));
+            return options.Method == AdapterMethod.Sorsa ? Sorsa(site, weight, options, given, seed) : TwoFactors(site, weight, options, given, seed);
+        }
+        catch (DecompositionException e)
+        {
+            throw new TargetException($"{site.Module}: the weight '{site.Weight.Name}' ({site.Weight.Constant}) cannot be decomposed: {e.Message}. "
+                + "Repair the weight, or leave this module out with --targets.", e);
+        }
+    }
+
+    private static TargetStart Sorsa(LinearSite site, float[] weight, BuildOptions options, FactorFiles given, ulong seed)
+    {
+        var r = options.Rank;
+        var factors = given.Any
+            ? new SorsaFactors(r, site.Out, site.In, given.Read(site.Module + ".A", r, site.In), given.Read(site.Module + ".S", r), given.Read(site.Module + ".B", site.Out, r))
+            : SorsaFactors.Decompose(weight, site.Out, site.In, site.Transposed, r, options.Svd with { Seed = seed });
+        if (!TakeGivenResidual(site, weight, given))
+            Adapters.Residual.Compute(weight, site.Transposed, factors, options.Scale, weight);
+        return new TargetStart(site, factors.A, factors.S, factors.B, null, Encode(weight, options.ResidualType));
+    }
+
+    private static TargetStart TwoFactors(LinearSite site, float[] weight, BuildOptions options, FactorFiles given, ulong seed)
+    {
+        var r = options.Rank;
+        var factors = given.Any
+            ? new LoraFactors(r, site.Out, site.In, given.Read(site.Module + ".A", r, site.In), given.Read(site.Module + ".B", site.Out, r))
+            : options.Method == AdapterMethod.Lora ? LoraFactors.Lora(site.Out, site.In, r, seed)
+            : LoraFactors.Pissa(SorsaFactors.Decompose(weight, site.Out, site.In, site.Transposed, r, options.Svd with { Seed = seed }), options.Scale);
+        if (!TakeGivenResidual(site, weight, given) && options.Method == AdapterMethod.Pissa)
+            Adapters.Residual.Compute(weight, site.Transposed, factors, options.Scale, weight);
+        return new TargetStart(site, factors.A, null, factors.B, null, Encode(weight, options.ResidualType));
+    }
+
+    private static TargetStart FromWeight(LinearSite site, float[] weight, FactorFiles given)
+    {
+        if (given.Has(site.Module + ".weight"))
+            return new TargetStart(site, null, null, null, given.Read(site.Module + ".weight", site.Out, site.In), null);
+        if (NonFinite.Find(weight) is { Count: > 0 } bad)
+            throw new TargetException($"{site.Module}: the weight '{site.Weight.Name}' holds {bad.Count} values that are not finite, the first at element {bad.First}.");
+        if (!site.Transposed)
+            return new TargetStart(site, null, null, null, weight, null);
+        var turned = new float[weight.Length];
+        MatrixLayout.Transpose<float>(weight, site.In, site.Out, turned);
+        return new TargetStart(site, null, null, null, turned, null);
+    }
+
+    // Given residuals are [out, in]; the graph wants the layout of the stored weight.
+    private static bool TakeGivenResidual(LinearSite site, float[] weight, FactorFiles given)
+    {
+        if (!given.Has(site.Module + ".Wr"))
+            return false;
+        var residual = given.Read(site.Module + ".Wr", site.Out, site.In);
+        if (site.Transposed)
+            MatrixLayout.Transpose<float>(residual, site.Out, site.In, weight);
+        else
+            residual.CopyTo(weight, 0);
+        return true;
+    }
+
+    private static float[] ReadWeight(LinearSite site)
+    {
+        var tensor = site.Weight.Constant!;
+        var weight = new float[tensor.ElementCount];
+        if (tensor.ElementType == ElementType.Float32)
+        {
+            tensor.CopyTo(0, MemoryMarshal.AsBytes(weight.AsSpan()));
+            return weight;
+        }
+        var halves = ArrayPool<ushort>.Shared.Rent(weight.Length);
+        var stored = halves.AsSpan(0, weight.Length);
+        tensor.CopyTo(0, MemoryMarshal.AsBytes(stored));
+        if (tensor.ElementType == ElementType.Float16)
+            FloatConversion.FromHalf(MemoryMarshal.Cast<ushort, Half>(stored), weight);
+        else if (tensor.ElementType == ElementType.BFloat16)
+            FloatConversion.FromBFloat16(stored, weight);
+        else
+            throw new TargetException($"{site.Module}: a weight of {tensor} cannot be trained.");
+        ArrayPool<ushort>.Shared.Return(halves);
+        return weight;
+    }
+
+    private static byte[] Encode(float[] residual, ElementType type)
+    {
+        if (type == ElementType.Float32)
+            return MemoryMarshal.AsBytes(residual.AsSpan()).ToArray();
+        var stored = new ushort[residual.Length];
+        if (type == ElementType.Float16)
+            FloatConversion.ToHalf(residual, MemoryMarshal.Cast<ushort, Half>(stored.AsSpan()));
+        else
+            FloatConversion.ToBFloat16(residual, stored);
+        return MemoryMarshal.AsBytes(stored.AsSpan()).ToArray();
+    }
+}
