@@ -16,7 +16,8 @@ public static class Simplify
         var total = ToWorkingOpset.Run(model) + ConstantNodesToInitializers.Run(graph);
         for (var round = 0; round < MostRounds; round++)
         {
-            var changed = FoldShapes.Run(graph) + RemoveNoOps.Run(graph) + CommonSubexpressions.Run(graph);
+            var changed = FoldShapes.Run(graph) + ConstantTargets.Run(graph) + RemoveNoOps.Run(graph)
+                + CommonSubexpressions.Run(graph) + EqualContents.Run(graph);
             total += changed;
             if (changed == 0)
                 break;

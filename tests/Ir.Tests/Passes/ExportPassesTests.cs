@@ -12,6 +12,8 @@ public sealed class ExportPassesTests(ITestOutputHelper output)
         ["ToWorkingOpset"] = ToWorkingOpset.Run,
         ["ConstantNodesToInitializers"] = m => ConstantNodesToInitializers.Run(m.Graph),
         ["FoldShapes"] = m => FoldShapes.Run(m.Graph),
+        ["ConstantTargets"] = m => ConstantTargets.Run(m.Graph),
+        ["EqualContents"] = m => EqualContents.Run(m.Graph),
         ["RemoveNoOps"] = m => RemoveNoOps.Run(m.Graph),
         ["CommonSubexpressions"] = m => CommonSubexpressions.Run(m.Graph),
         ["FuseRmsNorm"] = m => FuseRmsNorm.Run(m.Graph),
