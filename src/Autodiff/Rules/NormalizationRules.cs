@@ -12,9 +12,12 @@ internal static class NormalizationRules
         .AddManyOutputs("SkipSimplifiedLayerNormalization", SkipRms, "com.microsoft")
         .Add("LayerNormalization", Layer);
 
-    /// <summary>n = x·r with r = 1/√(mean(x²) + ε) gives dx = r·(dn − n·mean(dn·n)).</summary>
-    public static Value ThroughRms(OpBuilder op, Value n, Value r, Value dN, long[] axes) =>
-        op.Mul(r, op.Sub(dN, op.Mul(n, op.Reduce("ReduceMean", op.Mul(dN, n), keepDims: true, axes))));
+    /// <summary>n = x·r with r = 1/√(mean(x²) + ε) gives dx = r·(dn − n·mean(dn·n)) = r·dn − x·r³·mean(dn·x).</summary>
+    public static Value ThroughRms(OpBuilder op, Value x, Value r, Value dN, long[] axes)
+    {
+        var share = op.Mul(op.Mul(op.Mul(r, r), r), Mean(op, op.Mul(dN, x), axes));
+        return op.Sub(op.Mul(dN, r), op.Mul(x, share));
+    }
 
     /// <summary>Y = n·γ with n = X/√(mean(X²) + ε) gives dX by <see cref="ThroughRms"/> of dn = dY·γ, and dγ = Σ dY·n.</summary>
     private static IReadOnlyList<Value?> Rms(GradientContext g, Node node, Value input, Value dY) =>
@@ -51,19 +54,26 @@ internal static class NormalizationRules
         long[] axes = [.. Enumerable.Range(first, rank - first)];
         if (center)
             x = op.Sub(x, Mean(op, x, axes));
-        var r = op.Unary("Reciprocal", op.Unary("Sqrt", op.Add(Mean(op, op.Mul(x, x), axes), epsilon)));
-        var n = op.Mul(x, r);
+        var r = op.Unary("Reciprocal", op.Unary("Sqrt", op.Add(MeanSquare(op, x, axes), epsilon)));
         var dN = op.Mul(d, op.Cast(gamma, wide));
         if (center)
             dN = op.Sub(dN, Mean(op, dN, axes));
         return
         [
-            op.Cast(ThroughRms(op, n, r, dN, axes), input.ElementType),
-            g.Wants(gamma) ? op.Cast(op.Mul(d, n), gamma.ElementType) : null,
+            op.Cast(ThroughRms(op, x, r, dN, axes), input.ElementType),
+            g.Wants(gamma) ? op.Cast(op.Mul(d, op.Mul(x, r)), gamma.ElementType) : null,
         ];
     }
 
     private static Value Sum(OpBuilder op, Value x, Value skip, Value? bias) => bias is null ? op.Add(x, skip) : op.Add(op.Add(x, skip), bias);
+
+    private static Value MeanSquare(OpBuilder op, Value x, long[] axes)
+    {
+        var lengths = axes.Select(a => x.Shape![(int)a].Value).ToArray();
+        return Array.TrueForAll(lengths, n => n is > 0)
+            ? op.Mul(op.Reduce("ReduceSumSquare", x, keepDims: true, axes), 1.0 / lengths.Aggregate(1L, (p, n) => p * n!.Value))
+            : Mean(op, op.Mul(x, x), axes);
+    }
 
     private static Value Mean(OpBuilder op, Value x, long[] axes) => op.Reduce("ReduceMean", x, keepDims: true, axes);
 }

@@ -17,7 +17,7 @@ internal static class SelfProductRules
             if (ReferenceEquals(SigmoidArgument(f), x))
                 return Answer(i, Silu(g.Op, f, mul.Output, 1, dY));
             if (InverseRootMeanSquareAxes(f, x) is { } axes)
-                return Answer(i, NormalizationRules.ThroughRms(g.Op, mul.Output, f, dY, axes));
+                return Answer(i, NormalizationRules.ThroughRms(g.Op, x, f, dY, axes));
         }
         return null;
     }
