@@ -7,7 +7,7 @@ public static class CrossEntropy
 {
     /// <summary>−Σᵢ log softmax(logitsᵢ)[labelᵢ], a sum over rows: divide by their number outside.</summary>
     /// <remarks>
-    /// Stable for logits of any size; logits of 16 bits are widened to float32. The gradient is (softmax − one-hot)·dLoss in four
+    /// Stable for logits of any size; logits of 16 bits are widened to float32. The gradient is (softmax − one-hot)·dLoss in three
     /// passes over [N, V]: exp, scale, and one element of each row corrected.
     /// </remarks>
     /// <param name="op">Builder of the forward graph.</param>
