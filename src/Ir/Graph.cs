@@ -147,6 +147,9 @@ public sealed class Graph
         _names.Remove(value.Name);
         if (value.Constant is not null && _initializers.Remove(value.Name))
             _initializers[name] = value;
+        // A node that an OpBuilder named after its output keeps that name, so that the freed one is not given to two nodes.
+        if (value.Producer is { } producer && producer.Name == value.Name)
+            producer.Name = name;
         value.Name = name;
     }
 

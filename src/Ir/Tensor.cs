@@ -196,3 +196,26 @@ public sealed class MappedTensor : Tensor
         File.Read(_start + offset, destination);
     }
 }
+
+/// <summary>A tensor whose bytes are computed when they are first read and forgotten when the last has been: a merged weight on its way to a file.</summary>
+public sealed class ComputedTensor : Tensor
+{
+    private readonly Func<byte[]> _compute;
+    private byte[]? _bytes;
+
+    /// <summary>A tensor of the given type and shape; <paramref name="compute"/> gives exactly its bytes.</summary>
+    public ComputedTensor(ElementType elementType, IReadOnlyList<long> shape, Func<byte[]> compute) : base(elementType, shape) =>
+        (_compute, ByteLength) = (compute, elementType.ByteSize(ElementCount));
+
+    /// <inheritdoc/>
+    public override long ByteLength { get; }
+
+    /// <inheritdoc/>
+    public override void CopyTo(long offset, Span<byte> destination)
+    {
+        _bytes ??= _compute();
+        _bytes.AsSpan(checked((int)offset), destination.Length).CopyTo(destination);
+        if (offset + destination.Length == ByteLength)
+            _bytes = null;
+    }
+}

@@ -1,4 +1,9 @@
+using System.Diagnostics;
+using System.Globalization;
 using CommandLine;
+using SorsaOrt.Adapters;
+using SorsaOrt.GraphBuilder;
+using SorsaOrt.Ir;
 
 namespace SorsaOrt.Cli.Verbs;
 
@@ -44,5 +49,55 @@ internal sealed class BuildArtifactsVerb : VerbOptions
     [Option("force", HelpText = "Replace an existing output.")]
     public bool Force { get; set; }
 
-    public override int Run(Terminal terminal) => throw new NotImplementedException();
+    public override int Run(Terminal terminal)
+    {
+        var report = ArtifactBuilder.Build(Options(), terminal.Progress);
+        var peak = Process.GetCurrentProcess().PeakWorkingSet64;
+        terminal.Note($"{report.Family}: {report.Targets.Count} Linears of rank {Rank} made trainable, training graph of {report.TrainingNodes} nodes");
+        terminal.Result(string.Create(CultureInfo.InvariantCulture,
+            $"{report.Folder}: {report.Trainable:N0} of {report.Parameters:N0} parameters trainable, SVD {report.SvdSeconds:0.0} s, {report.TotalSeconds:0.0} s in all, peak {peak >> 20} MB"));
+        if (Json)
+        {
+            terminal.ResultJson(new
+            {
+                report.Parameters,
+                report.Trainable,
+                Targets = report.Targets.Select(t => new { t.Name, t.In, t.Out, t.Rank }),
+                Seconds = new { Svd = report.SvdSeconds, Total = report.TotalSeconds },
+                PeakMemoryBytes = peak,
+            });
+        }
+        return ExitCode.Done;
+    }
+
+    private BuildOptions Options()
+    {
+        if (Rank < 1)
+            throw new UsageException($"--rank {Rank}: at least 1 is needed.");
+        if (Alpha is { } alpha && !(double.IsFinite(alpha) && alpha > 0))
+            throw new UsageException(string.Create(CultureInfo.InvariantCulture, $"--alpha {alpha}: a positive number is needed."));
+        if (SvdIterations is < 0 or > 1000)
+            throw new UsageException($"--svd-iterations {SvdIterations} is not between 0 and 1000.");
+        if (Targets is { } targets && targets.Trim().Length == 0)
+            throw new UsageException("--targets is empty; leave it out for the seven projections of a block.");
+        return new BuildOptions
+        {
+            ModelPath = Model,
+            OutputFolder = Out,
+            Method = Choice.Of("method", Method, ("sorsa", AdapterMethod.Sorsa), ("pissa", AdapterMethod.Pissa), ("lora", AdapterMethod.Lora), ("full", AdapterMethod.Full)),
+            Rank = Rank,
+            Alpha = Alpha,
+            Targets = Targets ?? TargetSelection.Default,
+            Svd = new SvdOptions
+            {
+                Method = Choice.Of("svd", Svd, ("auto", SvdMethod.Auto), ("exact", SvdMethod.Exact), ("randomized", SvdMethod.Randomized)),
+                Iterations = SvdIterations,
+            },
+            ResidualType = Choice.Of("residual-dtype", ResidualType, ("fp32", ElementType.Float32), ("fp16", ElementType.Float16), ("bf16", ElementType.BFloat16)),
+            FactorFiles = [.. Factors],
+            Seed = Seed,
+            Threads = Choice.Threads(Threads),
+            Force = Force,
+        };
+    }
 }

@@ -1,4 +1,10 @@
+using System.Globalization;
+using System.Text.Json;
 using CommandLine;
+using SorsaOrt.Artifacts;
+using SorsaOrt.Data;
+using SorsaOrt.Engines;
+using SorsaOrt.Inference;
 
 namespace SorsaOrt.Cli.Verbs;
 
@@ -28,13 +34,26 @@ internal abstract class ModelVerbOptions : VerbOptions
 
     [Option("max-tokens", Default = 256, HelpText = "Most tokens of an answer.")]
     public int MaxTokens { get; set; }
+
+    /// <summary>Opens what --model, or --artifacts with --checkpoint, names.</summary>
+    protected LanguageModel OpenModel()
+    {
+        if ((Model is null) == (Artifacts is null))
+            throw new UsageException("give --model, or --artifacts with --checkpoint.");
+        var options = new EngineOptions { Device = Engines.Device.Parse(Device), Threads = Choice.Threads(Threads), Training = false };
+        if (Model is not null)
+            return OnnxLanguageModel.Open(Model, options);
+        var artifacts = ArtifactSet.Open(Artifacts!, Verification.Full);
+        using var checkpoint = Checkpoint is null ? null : CheckpointStore.OpenNamed(Checkpoint, artifacts, out _);
+        return ArtifactLanguageModel.Open(artifacts, checkpoint, options);
+    }
 }
 
 [Verb("evaluate", HelpText = "Loss and perplexity, or exact match of answers.")]
 internal sealed class EvaluateVerb : ModelVerbOptions
 {
     [Option("data", Required = true, MetaValue = "FILE", HelpText = "Rows to evaluate on.")]
-    public string Data { get; set; } = "";
+    public string DataFile { get; set; } = "";
 
     [Option("metric", Default = "loss", MetaValue = "loss|gsm8k", HelpText = "loss: mean cross entropy and perplexity; gsm8k: exact match of the final number.")]
     public string Metric { get; set; } = "loss";
@@ -57,5 +76,50 @@ internal sealed class EvaluateVerb : ModelVerbOptions
     [Option("force", HelpText = "Replace an existing --answers file.")]
     public bool Force { get; set; }
 
-    public override int Run(Terminal terminal) => throw new NotImplementedException();
+    public override int Run(Terminal terminal)
+    {
+        var metric = Choice.Of("metric", Metric, ("loss", false), ("gsm8k", true));
+        if (BatchSize < 1 || Limit < 1 || MaxTokens < 1)
+            throw new UsageException("--batch-size, --limit and --max-tokens must be at least 1.");
+        using var model = OpenModel();
+        var tokenizer = Tokenizer is null ? null : Data.Tokenizer.Load(Tokenizer);
+        var template = Data.Template.Load(Template);
+        using var file = RowFile.Open(DataFile, skipBadRows: SkipBadRows);
+        var options = new EvaluationOptions { BatchSize = BatchSize, Limit = Limit, MaxTokens = MaxTokens };
+        return metric
+            ? ExactMatchOf(terminal, model, tokenizer ?? throw new UsageException("--metric gsm8k needs --tokenizer."), template, file, options)
+            : LossOf(terminal, model, tokenizer, template, file, options);
+    }
+
+    private int LossOf(Terminal terminal, LanguageModel model, Tokenizer? tokenizer, Template template, RowFile file, EvaluationOptions options)
+    {
+        var report = LossEvaluation.Run(model, tokenizer, template, file, options, r =>
+            terminal.Progress(string.Create(CultureInfo.InvariantCulture, $"{r.Rows} of {file.Count} rows, loss {r.Loss:0.0000}")));
+        WarnOfRefused(terminal, report.Refused);
+        terminal.Result(string.Create(CultureInfo.InvariantCulture,
+            $"loss {report.Loss:0.0000}, perplexity {report.Perplexity:0.000} over {report.LabelTokens} label tokens of {report.Rows} rows"));
+        if (Json)
+            terminal.ResultJson(new { report.Loss, report.Perplexity, report.LabelTokens, report.Rows, Refused = report.Refused.Count });
+        return ExitCode.Done;
+    }
+
+    private int ExactMatchOf(Terminal terminal, LanguageModel model, Tokenizer tokenizer, Template template, RowFile file, EvaluationOptions options)
+    {
+        using var answers = Answers is null ? null : new AtomicFile(Answers, Force);
+        var report = ExactMatch.Run(model, tokenizer, template, file, ResultForm.Gsm8k, options,
+            answer => answers?.Stream.Write([.. JsonSerializer.SerializeToUtf8Bytes(answer, JsonSettings.OneLine), (byte)'\n']),
+            r => terminal.Progress(string.Create(CultureInfo.InvariantCulture, $"{r.Rows} of {Math.Min(file.Count, Limit ?? int.MaxValue)} rows, {100 * r.Accuracy:0.0} % right")));
+        answers?.Commit();
+        WarnOfRefused(terminal, report.Refused);
+        terminal.Result(string.Create(CultureInfo.InvariantCulture, $"exact match {report.Correct} of {report.Rows} ({100 * report.Accuracy:0.0} %)"));
+        if (Json)
+            terminal.ResultJson(new { report.Accuracy, report.Correct, report.Rows, Refused = report.Refused.Count });
+        return ExitCode.Done;
+    }
+
+    private static void WarnOfRefused(Terminal terminal, Refusals refused)
+    {
+        if (refused.Count > 0)
+            terminal.Note($"{refused.Count} rows could not be evaluated, the first: {Printable.Text(refused.First ?? "")}");
+    }
 }

@@ -1,4 +1,7 @@
+using System.Diagnostics;
+using System.Globalization;
 using CommandLine;
+using SorsaOrt.Inference;
 
 namespace SorsaOrt.Cli.Verbs;
 
@@ -17,5 +20,20 @@ internal sealed class GenerateVerb : ModelVerbOptions
     [Option("seed", Default = 0L, HelpText = "Seed of the sampling.")]
     public long Seed { get; set; }
 
-    public override int Run(Terminal terminal) => throw new NotImplementedException();
+    public override int Run(Terminal terminal)
+    {
+        if (!(Temperature >= 0) || !double.IsFinite(Temperature) || !(TopP > 0 && TopP <= 1) || MaxTokens < 1)
+            throw new UsageException("--temperature must be at least 0, --top-p above 0 and at most 1, --max-tokens at least 1.");
+        if (Tokenizer is null)
+            throw new UsageException("--tokenizer is needed: the tokenizer.model of the model.");
+        using var model = OpenModel();
+        var watch = Stopwatch.StartNew();
+        var completion = TextGeneration.Stream(model, Data.Tokenizer.Load(Tokenizer), Data.Template.Load(Template), Prompt,
+            new DecodingOptions { MaxTokens = MaxTokens, Temperature = (float)Temperature, TopP = (float)TopP, Seed = unchecked((ulong)Seed) }, terminal.Stream);
+        terminal.Result("");
+        terminal.Note(string.Create(CultureInfo.InvariantCulture, $"{completion.Tokens.Count} tokens, {completion.Tokens.Count / watch.Elapsed.TotalSeconds:0} tokens/s"));
+        if (Json)
+            terminal.ResultJson(new { Tokens = completion.Tokens.Count, Reason = completion.Reason.ToString(), Seconds = watch.Elapsed.TotalSeconds });
+        return ExitCode.Done;
+    }
 }

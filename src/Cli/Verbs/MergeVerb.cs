@@ -1,4 +1,10 @@
+using System.Globalization;
 using CommandLine;
+using SorsaOrt.Artifacts;
+using SorsaOrt.Engines;
+using SorsaOrt.Inference;
+using SorsaOrt.Ir;
+using SorsaOrt.Merge;
 
 namespace SorsaOrt.Cli.Verbs;
 
@@ -26,5 +32,47 @@ internal sealed class MergeVerb : VerbOptions
     [Option("force", HelpText = "Replace an existing output.")]
     public bool Force { get; set; }
 
-    public override int Run(Terminal terminal) => throw new NotImplementedException();
+    /// <summary>Largest difference of logits that --verify accepts, as a share of the largest logit.</summary>
+    private const double Tolerance = 1e-4;
+
+    public override int Run(Terminal terminal)
+    {
+        var type = Choice.Of<ElementType?>("dtype", ElementType, ("keep", null), ("fp32", Ir.ElementType.Float32), ("fp16", Ir.ElementType.Float16), ("bf16", Ir.ElementType.BFloat16));
+        var threads = Choice.Threads(Threads);
+        var artifacts = ArtifactSet.Open(Artifacts, Verification.Full);
+        using var checkpoint = Checkpoint is null ? null : CheckpointStore.OpenNamed(Checkpoint, artifacts, out _);
+        (double Difference, double Scale)? verified = null;
+        var written = ModelMerger.Merge(artifacts, checkpoint, Out, type, Force, Verify ? path => verified = Compare(artifacts, checkpoint, path, threads) : null);
+        terminal.Result($"{Out}: {written} weights merged" + (verified is { } v
+            ? string.Create(CultureInfo.InvariantCulture, $", max|Δlogit| {v.Difference:g3} of {v.Scale:g4} against the adapted model") : ""));
+        if (Json)
+            terminal.ResultJson(new { Weights = written, MaxLogitDifference = verified?.Difference, LogitScale = verified?.Scale });
+        return ExitCode.Done;
+    }
+
+    private (double, double) Compare(ArtifactSet artifacts, Checkpoint? checkpoint, string merged, int threads)
+    {
+        var options = new EngineOptions { Threads = threads, Training = false };
+        using var adapted = ArtifactLanguageModel.Open(artifacts, checkpoint, options);
+        using var model = OnnxLanguageModel.Open(merged, options);
+        const int Rows = 2, Length = 16;
+        var ids = new long[Rows * Length];
+        for (var i = 0; i < ids.Length; i++)
+            ids[i] = (i * 7919L + 1) % artifacts.Manifest.VocabularySize;
+        var positions = Enumerable.Range(0, ids.Length).Select(i => (long)i).ToArray();
+        var batch = new TokenBatch { BatchSize = Rows, SequenceLength = Length, InputIds = ids, LabelPositions = positions };
+        var expected = adapted.Logits(batch).ToArray();
+        var actual = model.Logits(batch);
+        double difference = 0, scale = 0;
+        for (var i = 0; i < expected.Length; i++)
+        {
+            difference = Math.Max(difference, Math.Abs((double)expected[i] - actual[i]));
+            scale = Math.Max(scale, Math.Abs((double)expected[i]));
+        }
+        var allowed = (ElementType is "keep" or "fp32" && artifacts.Manifest.Targets.All(t => t.ElementType == "f32") ? Tolerance : 2e-2) * Math.Max(scale, 1);
+        if (!(difference <= allowed))
+            throw new EngineException(string.Create(CultureInfo.InvariantCulture,
+                $"--verify: the merged model's logits differ from the adapted model's by {difference:g3}, more than {allowed:g3}; nothing was written"));
+        return (difference, scale);
+    }
 }

@@ -1,0 +1,28 @@
+namespace SorsaOrt.Cli;
+
+/// <summary>Reads options that name one of a few things.</summary>
+internal static class Choice
+{
+    /// <summary>The value that <paramref name="text"/> names.</summary>
+    /// <exception cref="UsageException">It names none; all are listed.</exception>
+    public static T Of<T>(string option, string text, params ReadOnlySpan<(string Name, T Value)> choices)
+    {
+        foreach (var (name, value) in choices)
+        {
+            if (name == text)
+                return value;
+        }
+        var names = new List<string>();
+        foreach (var (name, _) in choices)
+            names.Add(name);
+        throw new UsageException($"--{option} '{Printable.Text(text)}' is none of {string.Join(", ", names)}.");
+    }
+
+    /// <summary>A number of threads; all processors when not given.</summary>
+    public static int Threads(int? threads) => threads switch
+    {
+        null => Environment.ProcessorCount,
+        >= 1 and <= 1024 => threads.Value,
+        _ => throw new UsageException($"--threads {threads} is not between 1 and 1024."),
+    };
+}

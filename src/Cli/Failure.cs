@@ -1,0 +1,38 @@
+using SorsaOrt.Adapters;
+using SorsaOrt.Artifacts;
+using SorsaOrt.Data;
+using SorsaOrt.Engines;
+using SorsaOrt.GraphBuilder;
+using SorsaOrt.Ir;
+using SorsaOrt.Trainer;
+
+namespace SorsaOrt.Cli;
+
+/// <summary>Turns every exception into one paragraph and an exit code.</summary>
+internal static class Failure
+{
+    /// <summary>Prints what went wrong to stderr; the trace only when asked for.</summary>
+    public static int Report(Terminal terminal, Exception exception, bool verbose)
+    {
+        var cause = exception is AggregateException { InnerExceptions.Count: > 0 } many ? many.InnerExceptions[0] : exception;
+        var unexpected = IsUnexpected(cause);
+        terminal.Note("sorsa: " + Printable.Text(unexpected
+            ? $"something went wrong that should not have ({cause.GetType().Name}: {cause.Message}); run again with --verbose and report it"
+            : cause.Message));
+        if (verbose)
+            terminal.Note(exception.ToString());
+        return CodeOf(cause);
+    }
+
+    private static bool IsUnexpected(Exception e) => e is not (UsageException or ModelFormatException or UnsupportedGraphException or TargetException
+        or ArtifactMismatchException or SafetensorsFormatException or OutputExistsException or DataFormatException or ConfigException
+        or DecompositionException or EngineException or TrainingDivergedException or IOException or UnauthorizedAccessException or OutOfMemoryException);
+
+    private static int CodeOf(Exception e) => e switch
+    {
+        UsageException or ModelFormatException or UnsupportedGraphException or TargetException or ArtifactMismatchException
+            or SafetensorsFormatException or OutputExistsException or DataFormatException or ConfigException or DecompositionException => ExitCode.BadInput,
+        FileNotFoundException or DirectoryNotFoundException or UnauthorizedAccessException => ExitCode.BadInput,
+        _ => ExitCode.Failed,
+    };
+}
