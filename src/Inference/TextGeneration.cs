@@ -1,0 +1,41 @@
+using SorsaOrt.Data;
+
+namespace SorsaOrt.Inference;
+
+/// <summary>Text in, text out, piece by piece.</summary>
+public static class TextGeneration
+{
+    /// <summary>Answers one question; the text comes in pieces, each as soon as its characters are certain.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="tokenizer">Its tokenizer.</param>
+    /// <param name="template">How the question becomes a prompt.</param>
+    /// <param name="question">The question.</param>
+    /// <param name="options">How to choose; the tokenizer's EOS ends the answer as well as <see cref="DecodingOptions.StopIds"/>.</param>
+    /// <param name="write">Receives the pieces.</param>
+    /// <param name="cancellation">Looked at before every token.</param>
+    public static Completion Stream(LanguageModel model, Tokenizer tokenizer, Template template, string question, DecodingOptions options,
+        Action<string> write, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(tokenizer);
+        ArgumentNullException.ThrowIfNull(template);
+        ArgumentNullException.ThrowIfNull(write);
+        model.Check(tokenizer);
+        var pieces = new TokenStream(tokenizer, keepLeadingSpace: ReferenceEquals(template, Template.ChatMl));
+        var completion = Decoding.Complete(model, [template.EncodePrompt(tokenizer, question)], With(options, tokenizer), (_, token) =>
+        {
+            if (pieces.Append(token) is { Length: > 0 } piece)
+                write(piece);
+        }, cancellation)[0];
+        if (pieces.Flush() is { Length: > 0 } rest)
+            write(rest);
+        return completion;
+    }
+
+    /// <summary>The options with what the tokenizer says: its EOS, and no token that it does not have.</summary>
+    internal static DecodingOptions With(DecodingOptions options, Tokenizer tokenizer) => options with
+    {
+        StopIds = [.. options.StopIds, tokenizer.EosId],
+        TokenCount = tokenizer.VocabularySize,
+    };
+}
