@@ -1,3 +1,5 @@
+using System.Numerics;
+using System.Numerics.Tensors;
 using MathNet.Numerics;
 using MathNet.Numerics.Providers.LinearAlgebra;
 
@@ -53,6 +55,28 @@ internal sealed class ManagedLinearAlgebra : LinearAlgebra
         TallSvd(matrix, rows, columns, u, s, vt);
     }
 
+    /// <summary>Eigenvectors [n, count] of a symmetric matrix [n, n] with its largest eigenvalues, as orthonormal columns, largest first.</summary>
+    public double[] LeadingEigenvectors(double[] symmetric, int n, int count)
+    {
+        var vectors = new double[n * n];
+        try
+        {
+            MathNetProvider.EigenDecomp(true, n, symmetric, vectors, new Complex[n], new double[n * n]);
+        }
+        catch (NonConvergenceException e)
+        {
+            throw new DecompositionException("the managed eigenvalue decomposition did not converge", e);
+        }
+        // Column-major and ascending: eigenvector i is row n - 1 - i of the memory.
+        var leading = new double[n * count];
+        for (var i = 0; i < count; i++)
+        {
+            for (var j = 0; j < n; j++)
+                leading[(j * count) + i] = vectors[((n - 1 - i) * n) + j];
+        }
+        return leading;
+    }
+
     /// <summary>M = Q·R, then the square R by MathNet, which would otherwise form a full [rows, rows] U.</summary>
     private void TallSvd(Span<double> matrix, int rows, int columns, Span<double> u, Span<double> s, Span<double> vt)
     {
@@ -73,6 +97,11 @@ internal sealed class ManagedLinearAlgebra : LinearAlgebra
     private static void SquareSvd(double[] matrix, int n, Span<double> u, Span<double> s, Span<double> vt)
     {
         // MathNet is column-major: it sees the transpose, whose left vectors are our Vᵀ and whose right ones are our U.
+        // Some of its thresholds are absolute, so the largest entry is brought near 1; by a power of two, which rounds nothing.
+        var largest = Math.Abs(TensorPrimitives.MaxMagnitude<double>(matrix));
+        var exponent = largest > 0 ? Math.ILogB(largest) : 0;
+        for (var i = 0; i < matrix.Length; i++)
+            matrix[i] = Math.ScaleB(matrix[i], -exponent);
         var values = new double[n];
         var left = new double[n * n];
         var right = new double[n * n];
@@ -84,7 +113,8 @@ internal sealed class ManagedLinearAlgebra : LinearAlgebra
         {
             throw new DecompositionException("the managed SVD did not converge", e);
         }
-        values.CopyTo(s);
+        for (var i = 0; i < n; i++)
+            s[i] = Math.ScaleB(values[i], exponent);
         left.CopyTo(vt);
         right.CopyTo(u);
     }

@@ -45,6 +45,7 @@ internal sealed unsafe class NativeLinearAlgebra : LinearAlgebra
         {
             if (!NativeLibrary.TryLoad(file, typeof(NativeLinearAlgebra).Assembly, null, out var library))
                 continue;
+            library = OpenBlasCore.ReloadIfMisdetected(library, file);
             try
             {
                 UseOneThread(library);

@@ -72,6 +72,11 @@ public sealed record SorsaFactors(int Rank, int OutFeatures, int InFeatures, flo
             fault = e.Message;
             return null;
         }
+        if (svd.S[0] > float.MaxValue)
+        {
+            throw new DecompositionException(string.Create(
+                CultureInfo.InvariantCulture, $"the weight's largest singular value {svd.S[0]:g6} exceeds float32; its values are too large to be an adapter's"));
+        }
         var factors = transposed ? FromTransposed(svd, rows, columns, rank) : From(svd, rows, columns, rank);
         fault = Fault(factors);
         return fault is null ? factors : null;
@@ -101,8 +106,6 @@ public sealed record SorsaFactors(int Rank, int OutFeatures, int InFeatures, flo
 
     private static string? Fault(SorsaFactors factors)
     {
-        if (float.IsInfinity(factors.S[0]))
-            return "its largest singular value exceeds float32";
         if (NonFinite.Find(factors.A).Count + NonFinite.Find(factors.S).Count + NonFinite.Find(factors.B).Count > 0)
             return "its factors are not finite";
         var a = Orthonormality.RowDeviation(factors.A, factors.Rank, factors.InFeatures);

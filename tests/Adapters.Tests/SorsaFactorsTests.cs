@@ -153,6 +153,39 @@ public sealed class SorsaFactorsTests
         Assert.InRange(left / best, 1 - 1e-5, 1 + 1e-5);
     }
 
+    [Theory]
+    [InlineData(130, 200, "slow")]
+    [InlineData(200, 130, "slow")]
+    [InlineData(140, 140, "fast")]
+    [InlineData(140, 150, "zero")]
+    [InlineData(150, 140, "rank3")]
+    [InlineData(130, 160, "equal")]
+    public void Exact_ManagedShortcutThroughGramAgreesWithTheFullSvd(int rows, int columns, string spectrum)
+    {
+        const int Rank = 12;
+        var s = Enumerable.Range(0, 130).Select(i => spectrum switch
+        {
+            "slow" => Math.Pow(i + 1, -0.3),
+            "fast" => 1e20 * Math.Pow(0.2, i),
+            "rank3" => i < 3 ? 1e-30 : 0,
+            "equal" => 1,
+            _ => 0,
+        }).ToArray();
+        var weight = Matrices.WithSpectrum(rows, columns, s, 31);
+        var k = Math.Min(rows, columns);
+        double[] full = new double[k], u = new double[rows * k], vt = new double[k * columns];
+        LinearAlgebra.Managed.Svd(Array.ConvertAll(weight, x => (double)x), rows, columns, u, full, vt);
+
+        var f = SorsaFactors.Decompose(weight, rows, columns, false, Rank, new SvdOptions { Method = SvdMethod.Exact }, LinearAlgebra.Managed);
+        AssertSound(f);
+        for (var i = 0; i < Rank; i++)
+            Assert.Equal(full[i], f.S[i], (1.2e-7 * full[i]) + (1e-9 * full[0]));
+        // The factors are the weight's: B·diag(S)·A leaves exactly the other singular values.
+        var rest = Math.Sqrt(full.Skip(Rank).Sum(x => x * x));
+        var left = Math.Sqrt(Matrices.Product(f).Zip(weight, (p, w) => (p - w) * (p - w)).Sum());
+        Assert.InRange(left, (rest * (1 - 1e-6)) - (1e-6 * full[0]), (rest * (1 + 1e-6)) + (1e-6 * full[0]));
+    }
+
     [Fact]
     public void Randomized_DependsOnTheSeedOnly()
     {
