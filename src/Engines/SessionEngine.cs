@@ -56,11 +56,7 @@ public sealed class SessionEngine : IDisposable
     }
 
     /// <summary>Updates made so far.</summary>
-    public long Step
-    {
-        get => _state.Step;
-        set => _state.Step = value;
-    }
+    public long Step => _state.Step;
 
     /// <summary>The artifacts it works on.</summary>
     public ArtifactSet Artifacts => _artifacts;
@@ -100,6 +96,31 @@ public sealed class SessionEngine : IDisposable
     /// <summary>Forgets the micro-batches since the last update.</summary>
     public void DiscardGradients() => _state.Gradients.Clear();
 
+    /// <summary>Whether every parameter and moment is a number: a checkpoint of anything else is worth nothing.</summary>
+    public bool IsFinite => IsAllFinite(_state.Values) && IsAllFinite(_state.FirstMoments) && IsAllFinite(_state.SecondMoments);
+
+    /// <summary>Writes parameters and moments; the caller commits the checkpoint.</summary>
+    public void Save(CheckpointWriter checkpoint)
+    {
+        ArgumentNullException.ThrowIfNull(checkpoint);
+        if (_training is null)
+            throw new InvalidOperationException("The engine was opened without training.");
+        checkpoint.WriteParameters(_state.Values.View());
+        checkpoint.WriteMoments(_state.FirstMoments.View(), _state.SecondMoments.View());
+    }
+
+    /// <summary>Takes the parameters of a checkpoint, and where the engine trains its moments and count of steps too.</summary>
+    public void Load(Checkpoint checkpoint)
+    {
+        ArgumentNullException.ThrowIfNull(checkpoint);
+        checkpoint.ReadParameters(_state.Values.Sink());
+        if (_training is null)
+            return;
+        checkpoint.ReadMoments(_state.FirstMoments.Sink(), _state.SecondMoments.Sink());
+        _state.Step = checkpoint.State.Step;
+        DiscardGradients();
+    }
+
     /// <summary>Loss of a batch, without gradients.</summary>
     public StepResult Evaluate(in TokenBatch batch) => new(Evaluation.Loss(batch), batch.LabelPositions.Length);
 
@@ -134,6 +155,19 @@ public sealed class SessionEngine : IDisposable
                 .Output(GraphNames.GradientOut(p.Name), _state.Gradients.View(p.Offset, shape));
         }
         return run;
+    }
+
+    private static bool IsAllFinite(FlatBuffer<float> buffer)
+    {
+        for (long offset = 0; offset < buffer.Length; offset += FlatBuffers.ChunkElements)
+        {
+            foreach (var value in buffer.Slice(offset, (int)Math.Min(FlatBuffers.ChunkElements, buffer.Length - offset)))
+            {
+                if (!float.IsFinite(value))
+                    return false;
+            }
+        }
+        return true;
     }
 
     private T Own<T>(T resource) where T : IDisposable

@@ -29,9 +29,6 @@ public sealed record TrainingOptions
     /// <summary>Tokens that a row is cut to, at least 2.</summary>
     public int MaxLength { get; init; } = 512;
 
-    /// <summary>Whether several rows share one sequence.</summary>
-    public bool Packing { get; init; }
-
     /// <summary>Whether the order of rows changes from epoch to epoch.</summary>
     public bool Shuffle { get; init; } = true;
 
@@ -65,20 +62,20 @@ public sealed record TrainingOptions
     /// <summary>What the loss of a step is the mean of.</summary>
     public LossAverage LossAverage { get; init; } = LossAverage.Tokens;
 
-    /// <summary>Optimizer steps between checkpoints, at least 1; null: only at the end and when interrupted.</summary>
-    public long? SaveEvery { get; init; }
+    /// <summary>Optimizer steps between checkpoints; 0: only at the end and when interrupted.</summary>
+    public long SaveEvery { get; init; }
 
-    /// <summary>Checkpoints kept, newest first, at least 1; null: all.</summary>
-    public int? Keep { get; init; }
+    /// <summary>Checkpoints kept, newest first; 0: all.</summary>
+    public int Keep { get; init; } = 3;
 
-    /// <summary>Optimizer steps between evaluations, at least 1; null: only at the end.</summary>
-    public long? EvalEvery { get; init; }
+    /// <summary>Optimizer steps between evaluations; 0: only at the end.</summary>
+    public long EvalEvery { get; init; }
 
-    /// <summary>Evaluations without a new lowest loss that end the run, at least 1; null: never.</summary>
-    public int? EarlyStop { get; init; }
+    /// <summary>Evaluations without a new lowest loss that end the run; 0: never.</summary>
+    public int EarlyStop { get; init; }
 
     /// <summary>Seed of the order of rows and of all else that is random.</summary>
-    public ulong Seed { get; init; } = 42;
+    public long Seed { get; init; }
 
     /// <summary>Checks every value.</summary>
     /// <returns>The options themselves.</returns>
@@ -104,23 +101,10 @@ public sealed record TrainingOptions
         Check(double.IsFinite(Epsilon) && (float)Epsilon > 0, "--eps", Epsilon, "above 0 as a 32-bit float");
         Check(double.IsFinite(MaxGradNorm) && MaxGradNorm >= 0, "--max-grad-norm", MaxGradNorm, "at least 0 (0: no clipping)");
         Check(double.IsFinite(Warmup) && Warmup >= 0 && (Warmup < 1 || Warmup == Math.Floor(Warmup)), "--warmup", Warmup, "a share below 1 or whole steps");
-        Check(SaveEvery is null or >= 1, "--save-every", SaveEvery ?? 0, "at least 1");
-        Check(Keep is null or >= 1, "--keep", Keep ?? 0, "at least 1");
-        Check(EvalEvery is null or >= 1, "--eval-every", EvalEvery ?? 0, "at least 1");
-        Check(EarlyStop is null or >= 1, "--early-stop", EarlyStop ?? 0, "at least 1");
+        Check(SaveEvery >= 0, "--save-every", SaveEvery, "at least 0");
+        Check(Keep >= 0, "--keep", Keep, "at least 0");
+        Check(EvalEvery >= 0, "--eval-every", EvalEvery, "at least 0");
+        Check(EarlyStop >= 0, "--early-stop", EarlyStop, "at least 0");
         return complaints.Count == 0 ? this : throw new ConfigException(string.Join("; ", complaints) + ".");
-    }
-
-    /// <summary>Optimizer steps of the whole run over data of <paramref name="batchesPerEpoch"/> micro-batches.</summary>
-    /// <remarks>
-    /// As in the reference ⌈epochs·⌊batches/K⌋⌉: micro-batches left over at the end of an epoch flow into the next step, those
-    /// left at the very end are dropped. Data of fewer than K micro-batches gives ⌊epochs·batches/K⌋ steps, at least one.
-    /// </remarks>
-    public long TotalSteps(long batchesPerEpoch)
-    {
-        ArgumentOutOfRangeException.ThrowIfLessThan(batchesPerEpoch, 1);
-        return MaxSteps ?? Math.Max(1, (long)(batchesPerEpoch >= Accumulation
-            ? Math.Ceiling(Epochs * (batchesPerEpoch / Accumulation))
-            : Math.Floor(Epochs * batchesPerEpoch / Accumulation)));
     }
 }

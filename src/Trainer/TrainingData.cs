@@ -1,0 +1,100 @@
+using SorsaOrt.Artifacts;
+using SorsaOrt.Data;
+using SorsaOrt.Engines;
+
+namespace SorsaOrt.Trainer;
+
+/// <summary>The rows of a run, checked and ready to be cut into micro-batches.</summary>
+internal sealed class TrainingData : IDisposable
+{
+    private readonly RowFile _rows;
+    private readonly RowFile? _evalRows;
+
+    private TrainingData(RowFile rows, RowFile? evalRows, RowEncoder encoder, TrainingOptions options)
+    {
+        (_rows, _evalRows) = (rows, evalRows);
+        Batches = new Batcher(rows, encoder, new BatchOptions
+        {
+            BatchSize = options.BatchSize,
+            Accumulation = options.Accumulation,
+            Shuffle = options.Shuffle,
+            Seed = unchecked((ulong)options.Seed),
+        });
+        if (evalRows is not null)
+            Evaluation = new Batcher(evalRows, encoder, new BatchOptions { BatchSize = options.BatchSize, Accumulation = 1, Shuffle = false });
+    }
+
+    /// <summary>Micro-batches to train on.</summary>
+    public Batcher Batches { get; }
+
+    /// <summary>Micro-batches to evaluate on, in file order.</summary>
+    public Batcher? Evaluation { get; }
+
+    /// <summary>What was skipped, in words.</summary>
+    public IEnumerable<string> Notes => new[] { _rows, _evalRows }.Where(r => r is { SkippedCount: > 0 })
+        .Select(r => $"{r!.SkippedCount} bad rows of '{r.FilePath}' are skipped, {r.Count} are used; the first: {r.FirstSkipped}");
+
+    /// <summary>Opens and checks every row.</summary>
+    public static TrainingData Open(RunSettings settings, Manifest manifest, Func<string, string> resolve)
+    {
+        var options = settings.Training;
+        if (manifest.MaxPositions is { } most && options.MaxLength > most)
+            throw new ConfigException($"--max-length is {options.MaxLength}, but the model takes at most {most} positions.");
+        var tokenizer = settings.Tokenizer is { } path ? Tokenizer.Load(resolve(path)) : null;
+        var encoder = new RowEncoder(tokenizer, Template.Load(ResolveTemplate(settings, resolve)), options.MaxLength, manifest.VocabularySize);
+        var rows = RowFile.Open(resolve(settings.Data), encoder.Check, settings.SkipBadRows);
+        try
+        {
+            var evalRows = settings.EvalData is { } eval ? RowFile.Open(resolve(eval), encoder.Check, settings.SkipBadRows) : null;
+            return new TrainingData(rows, evalRows, encoder, options);
+        }
+        catch
+        {
+            rows.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The identities of the files that <see cref="Open"/> read.</summary>
+    public IReadOnlyList<RunInput> Inputs(RunSettings settings, Func<string, string> resolve)
+    {
+        var inputs = new List<RunInput> { Of("--data", settings.Data, _rows) };
+        if (_evalRows is not null)
+            inputs.Add(Of("--eval-data", settings.EvalData!, _evalRows));
+        if (settings.Tokenizer is { } tokenizer)
+            AddFile("--tokenizer", tokenizer);
+        if (File.Exists(ResolveTemplate(settings, resolve)))
+            AddFile("--template", settings.Template);
+        return inputs;
+
+        RunInput Of(string role, string path, RowFile file) => new(role, path, new FileInfo(file.FilePath).Length, file.Fingerprint);
+        void AddFile(string role, string path)
+        {
+            var full = resolve(path);
+            var digest = FileDigest.Of(Directory.Exists(full) ? Path.Combine(full, "tokenizer.model") : full);
+            inputs.Add(new RunInput(role, path, digest.Size, digest.Sha256));
+        }
+    }
+
+    /// <summary>The batch as the engine takes it.</summary>
+    public static TokenBatch Tokens(Batch batch) => new()
+    {
+        BatchSize = batch.BatchSize,
+        SequenceLength = batch.SequenceLength,
+        InputIds = batch.InputIds.Span,
+        AttentionMask = batch.AttentionMask.Span,
+        PositionIds = batch.PositionIds.Span,
+        LabelPositions = batch.LabelPositions.Span,
+        LabelIds = batch.LabelIds.Span,
+    };
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _rows.Dispose();
+        _evalRows?.Dispose();
+    }
+
+    private static string ResolveTemplate(RunSettings settings, Func<string, string> resolve) =>
+        settings.Template is "alpaca" or "alpaca-cot" or "chatml" or "none" ? settings.Template : resolve(settings.Template);
+}
