@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Reflection;
 using CommandLine;
-using CommandLine.Text;
 using SorsaOrt.Cli;
 using SorsaOrt.Cli.Verbs;
 

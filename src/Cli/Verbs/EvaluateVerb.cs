@@ -76,6 +76,9 @@ internal sealed class EvaluateVerb : ModelVerbOptions
     [Option("force", HelpText = "Replace an existing --answers file.")]
     public bool Force { get; set; }
 
+    /// <summary>Answers that were right in the run just made.</summary>
+    public int LastCorrect { get; private set; }
+
     public override int Run(Terminal terminal)
     {
         var metric = Choice.Of("metric", Metric, ("loss", false), ("gsm8k", true));
@@ -110,6 +113,7 @@ internal sealed class EvaluateVerb : ModelVerbOptions
             answer => answers?.Stream.Write([.. JsonSerializer.SerializeToUtf8Bytes(answer, JsonSettings.OneLine), (byte)'\n']),
             r => terminal.Progress(string.Create(CultureInfo.InvariantCulture, $"{r.Rows} of {Math.Min(file.Count, Limit ?? int.MaxValue)} rows, {100 * r.Accuracy:0.0} % right")));
         answers?.Commit();
+        LastCorrect = report.Correct;
         WarnOfRefused(terminal, report.Refused);
         terminal.Result(string.Create(CultureInfo.InvariantCulture, $"exact match {report.Correct} of {report.Rows} ({100 * report.Accuracy:0.0} %)"));
         if (Json)

@@ -1,4 +1,7 @@
+using System.Globalization;
 using CommandLine;
+using SorsaOrt.Report;
+using SorsaOrt.Trainer;
 
 namespace SorsaOrt.Cli.Verbs;
 
@@ -101,5 +104,96 @@ internal sealed class TrainVerb : VerbOptions
     [Option("force", HelpText = "Replace an existing run.")]
     public bool Force { get; set; }
 
-    public override int Run(Terminal terminal) => throw new NotImplementedException();
+    public override int Run(Terminal terminal)
+    {
+        if (Resume is null && (Artifacts is null || Data is null || Out is null))
+            throw new UsageException("--artifacts, --data and --out are needed, or --resume RUN.");
+        using var run = Resume is null ? TrainingRun.Start(Settings(), Out!, Force) : TrainingRun.Resume(Resume);
+        using var stop = new StopSignals();
+        foreach (var note in run.Notes)
+            terminal.Note(note);
+        var outcome = run.Execute(progress => Show(terminal, progress), stop.Token);
+        if (outcome.Step > 0)
+            RunReport.Write(run.Folder);
+        var evaluated = outcome.EvalLoss is { } eval ? string.Create(CultureInfo.InvariantCulture, $", evaluation loss {eval:0.0000}") : "";
+        terminal.Result(string.Create(CultureInfo.InvariantCulture,
+            $"{run.Folder}: step {outcome.Step} of {outcome.TotalSteps} in {Terminal.Duration(outcome.Elapsed)}, loss {outcome.Loss:0.0000}{evaluated}, checkpoint {outcome.Checkpoint}"));
+        if (Json)
+        {
+            terminal.ResultJson(new
+            {
+                Run = run.Folder,
+                outcome.Step,
+                outcome.TotalSteps,
+                outcome.Loss,
+                outcome.EvalLoss,
+                outcome.Checkpoint,
+                End = outcome.End.ToString().ToLowerInvariant(),
+                Seconds = outcome.Elapsed.TotalSeconds,
+            });
+        }
+        if (outcome.End != TrainingEnd.Interrupted)
+            return ExitCode.Done;
+        terminal.Note($"interrupted; go on with `sorsa train --resume {run.Folder}`");
+        return ExitCode.Interrupted;
+    }
+
+    private static void Show(Terminal terminal, TrainingProgress p)
+    {
+        if (p.EvalLoss is { } eval)
+            terminal.Note(string.Create(CultureInfo.InvariantCulture, $"step {p.Step}: evaluation loss {eval:0.0000}, perplexity {Math.Exp(eval):0.000}"));
+        else
+            terminal.Progress(string.Create(CultureInfo.InvariantCulture,
+                $"step {p.Step}/{p.TotalSteps}  loss {p.Loss:0.0000}  lr {p.LearningRate:0.00e+0}  {p.TokensPerSecond:0} tokens/s  {Terminal.Duration(p.Remaining)} left"));
+    }
+
+    private RunSettings Settings() => new()
+    {
+        Artifacts = Artifacts!,
+        Data = Data!,
+        Tokenizer = Tokenizer,
+        Template = Template,
+        EvalData = EvalData,
+        SkipBadRows = SkipBadRows,
+        Device = Device,
+        Engine = Engine,
+        Threads = Choice.Threads(Threads),
+        Training = Options(),
+    };
+
+    private TrainingOptions Options()
+    {
+        if (Seed < 0)
+            throw new UsageException($"--seed {Seed}: at least 0 is needed.");
+        if (Epochs is not null && MaxSteps is not null)
+            throw new UsageException("give --epochs or --max-steps, not both.");
+        var betas = Betas.Split(',');
+        if (betas.Length != 2 || !double.TryParse(betas[0], NumberStyles.Float, CultureInfo.InvariantCulture, out var beta1)
+            || !double.TryParse(betas[1], NumberStyles.Float, CultureInfo.InvariantCulture, out var beta2))
+            throw new UsageException($"--betas '{Printable.Text(Betas)}': two numbers separated by a comma are needed, such as 0.9,0.999.");
+        return new TrainingOptions
+        {
+            Epochs = Epochs ?? 1,
+            MaxSteps = MaxSteps,
+            BatchSize = BatchSize,
+            Accumulation = Accumulation,
+            MaxLength = MaxLength,
+            Shuffle = !NoShuffle,
+            LearningRate = LearningRate,
+            Gamma = Gamma,
+            WeightDecay = WeightDecay,
+            Beta1 = beta1,
+            Beta2 = beta2,
+            Epsilon = Epsilon,
+            MaxGradNorm = MaxGradNorm,
+            Schedule = Choice.Of("schedule", Schedule, ("cosine", ScheduleShape.Cosine), ("linear", ScheduleShape.Linear), ("constant", ScheduleShape.Constant)),
+            Warmup = Warmup,
+            LossAverage = Choice.Of("loss-average", LossAverage, ("tokens", SorsaOrt.Trainer.LossAverage.Tokens), ("batches", SorsaOrt.Trainer.LossAverage.Batches)),
+            SaveEvery = SaveEvery,
+            Keep = Keep,
+            EvalEvery = EvalEvery,
+            EarlyStop = EarlyStop,
+            Seed = Seed,
+        };
+    }
 }
