@@ -46,7 +46,7 @@ public sealed class TrainingRun : IDisposable
         ArgumentNullException.ThrowIfNull(settings);
         settings.Validated();
         RefuseExisting(runFolder, force);
-        var device = Device.Parse(settings.Device);
+        var device = DeviceOf(settings);
         var resolved = settings with { Device = device.ToString(), Threads = settings.Threads > 0 ? settings.Threads : Environment.ProcessorCount };
         var artifacts = ArtifactSet.Open(settings.Artifacts, Verification.Full);
         var data = TrainingData.Open(resolved, artifacts.Manifest, path => path);
@@ -90,7 +90,7 @@ public sealed class TrainingRun : IDisposable
         try
         {
             CheckInputs(record, data.Inputs(settings, record.Resolve));
-            engine = SessionEngine.Open(artifacts, new EngineOptions { Device = Device.Parse(settings.Device), Threads = settings.Threads });
+            engine = SessionEngine.Open(artifacts, new EngineOptions { Device = DeviceOf(settings), Threads = settings.Threads });
             IReadOnlyList<string> warnings = [];
             var position = new RunPosition();
             if (hasCheckpoint)
@@ -128,6 +128,19 @@ public sealed class TrainingRun : IDisposable
     {
         _engine.Dispose();
         _data.Dispose();
+    }
+
+    // A device that this build does not know or hold is a bad option, not a failure of the engine's work.
+    private static Device DeviceOf(RunSettings settings)
+    {
+        try
+        {
+            return Device.Parse(settings.Device);
+        }
+        catch (EngineException e)
+        {
+            throw new ConfigException("--device: " + e.Message, e);
+        }
     }
 
     private static void CheckInputs(RunRecord record, IReadOnlyList<RunInput> found)

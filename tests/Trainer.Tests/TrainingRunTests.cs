@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
 using SorsaOrt.Artifacts;
-using SorsaOrt.Engines;
 using SorsaOrt.Engines.Tests;
 using Xunit;
 
@@ -301,7 +300,7 @@ public sealed class TrainingRunTests : IDisposable
         File.AppendAllText(_folder["train.jsonl"], """{"input_ids": [1, 999], "labels": [1, 2]}""" + "\n");
 
         Assert.ThrowsAny<Exception>(() => Train(Settings(), "run"));
-        Assert.Throws<EngineException>(() => Train(Settings() with { Device = "cuda" }, "run"));
+        Assert.Contains("OrtFlavor=gpu", Assert.Throws<ConfigException>(() => Train(Settings() with { Device = "cuda" }, "run")).Message, StringComparison.Ordinal);
         Assert.Throws<ConfigException>(() => Train(Settings() with { Engine = "ort-training" }, "run"));
         Assert.Throws<ConfigException>(() => Train(Settings(o => o with { EarlyStop = 1 }), "run"));
 
