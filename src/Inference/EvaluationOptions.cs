@@ -1,3 +1,5 @@
+using SorsaOrt.Data;
+
 namespace SorsaOrt.Inference;
 
 /// <summary>How much is evaluated, and in what portions.</summary>
@@ -29,4 +31,7 @@ public sealed record EvaluationOptions
 public readonly record struct Refusals(int Count, string? First)
 {
     internal Refusals And(int line, string reason) => new(Count + 1, First ?? $"line {line}: {reason}");
+
+    internal DataFormatException AllOf(RowFile file) =>
+        new(file.FilePath, $"none of its {Count} rows can be evaluated; {First}", "Give rows of a question and its answer that fit the model.");
 }

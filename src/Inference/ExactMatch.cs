@@ -19,8 +19,8 @@ public sealed record ScoredAnswer(int Row, string Prompt, string Answer, string 
 /// <param name="Refused">Rows without a result to compare with, or too long for the model.</param>
 public sealed record ExactMatchReport(int Rows, int Correct, long GeneratedTokens, Refusals Refused)
 {
-    /// <summary>Share of right answers, 0 to 1; NaN without any.</summary>
-    public double Accuracy => Rows == 0 ? double.NaN : (double)Correct / Rows;
+    /// <summary>Share of right answers, 0 to 1.</summary>
+    public double Accuracy => Rows == 0 ? 0 : (double)Correct / Rows;
 }
 
 /// <summary>How results are found in texts.</summary>
@@ -30,6 +30,9 @@ public sealed record ResultForm(Func<string, string?> Expected, Func<string, str
 {
     /// <summary>GSM8K: the number after "####" or "The answer is:" (<see cref="Answers"/>).</summary>
     public static ResultForm Gsm8k { get; } = new(reference => Text(Answers.Expected(reference)), answer => Text(Answers.Predicted(answer)));
+
+    /// <summary>MATH: what the last \boxed{} holds, normalised (<see cref="MathAnswers"/>).</summary>
+    public static ResultForm Math { get; } = new(MathAnswers.Result, MathAnswers.Result);
 
     // G29 drops trailing zeros: 5.00 and 5 are one number.
     private static string? Text(decimal? number) => number?.ToString("G29", CultureInfo.InvariantCulture);
@@ -48,6 +51,7 @@ public static class ExactMatch
     /// <param name="onAnswer">Told every answer, in the order of the file.</param>
     /// <param name="progress">Told the result so far, every few batches.</param>
     /// <param name="cancellation">Looked at before every token.</param>
+    /// <exception cref="DataFormatException">No row can be evaluated.</exception>
     public static ExactMatchReport Run(LanguageModel model, Tokenizer tokenizer, Template template, RowFile file, ResultForm form, EvaluationOptions options,
         Action<ScoredAnswer>? onAnswer = null, Action<ExactMatchReport>? progress = null, CancellationToken cancellation = default)
     {
@@ -70,6 +74,8 @@ public static class ExactMatch
                 Score(tokenizer, question, completion, form, onAnswer, ref report);
             progress?.Invoke(report);
         }
+        if (report.Rows == 0)
+            throw report.Refused.AllOf(file);
         return report;
     }
 

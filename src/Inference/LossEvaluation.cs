@@ -27,6 +27,7 @@ public static class LossEvaluation
     /// <param name="options">How much, and in what portions.</param>
     /// <param name="progress">Told the result so far after every batch.</param>
     /// <param name="cancellation">Looked at before every batch.</param>
+    /// <exception cref="DataFormatException">No row can be evaluated.</exception>
     public static LossReport Run(LanguageModel model, Tokenizer? tokenizer, Template template, RowFile file, EvaluationOptions options,
         Action<LossReport>? progress = null, CancellationToken cancellation = default)
     {
@@ -50,6 +51,8 @@ public static class LossEvaluation
                 progress?.Invoke(report);
             }
         }
+        if (report.Rows == 0)
+            throw report.Refused.AllOf(file);
         return report;
     }
 

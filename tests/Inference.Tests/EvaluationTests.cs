@@ -92,9 +92,10 @@ public sealed class EvaluationTests
         File.WriteAllLines(folder.At("rows.jsonl"), ["""{"query":"a question of many words","response":"The answer is: 3"}"""]);
         using var file = RowFile.Open(folder.At("rows.jsonl"));
         using var model = new ScriptedModel(tokenizer.VocabularySize, _ => 2, maxPositions: 4);
-        var report = ExactMatch.Run(model, tokenizer, Template.None, file, ResultForm.Gsm8k, new EvaluationOptions(), cancellation: TestContext.Current.CancellationToken);
-        Assert.Equal((0, 1), (report.Rows, report.Refused.Count));
-        Assert.Contains("the model takes 4", report.Refused.First, StringComparison.Ordinal);
+        var e = Assert.Throws<DataFormatException>(() =>
+            ExactMatch.Run(model, tokenizer, Template.None, file, ResultForm.Gsm8k, new EvaluationOptions(), cancellation: TestContext.Current.CancellationToken));
+        Assert.Contains("line 1: its prompt has", e.Message, StringComparison.Ordinal);
+        Assert.Contains("the model takes 4", e.Message, StringComparison.Ordinal);
     }
 
     [Fact]
