@@ -87,7 +87,7 @@ public sealed class ArtifactBuilder : IDisposable
         WriteModel(_prepared.Model, ArtifactFiles.EvalModel, frozen);
         LossAndGradients.AddGradients(graph, _prepared.Builder, [.. adapted.SelectMany(a => a.All)]);
         WriteModel(_prepared.Model, ArtifactFiles.TrainingModel, frozen);
-        OptimizerFiles.Write(_folder);
+        OptimizerGraphs.Write(_folder);
 
         ArtifactSet.Write(_folder, Manifest(family, hiddenSize, vocabulary));
         return new BuildReport(_folder.FinalPath, family, ParameterCount(), _parameterCount,

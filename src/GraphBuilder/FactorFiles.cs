@@ -47,7 +47,8 @@ internal sealed class FactorFiles : IDisposable
         if (!tensor.Shape.SequenceEqual(shape))
             throw new TargetException($"--factors: '{name}' in {file.Path} is [{string.Join(",", tensor.Shape)}], "
                 + $"[{string.Join(",", shape)}] is needed (check --rank).");
-        _used.Add(name);
+        lock (_used) // targets are read in parallel
+            _used.Add(name);
         var values = file.ReadFloats(name);
         if (Array.FindIndex(values, v => !float.IsFinite(v)) is >= 0 and var at)
             throw new TargetException($"--factors: '{name}' in {file.Path} holds {values[at]} at element {at}.");

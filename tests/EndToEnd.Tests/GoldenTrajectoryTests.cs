@@ -1,5 +1,6 @@
 using System.Text.Json;
 using SorsaOrt.Artifacts;
+using Xunit;
 
 namespace SorsaOrt.EndToEnd.Tests;
 

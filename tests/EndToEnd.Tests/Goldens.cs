@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using SorsaOrt.Artifacts;
 using SorsaOrt.TestSupport;
+using Xunit;
 
 namespace SorsaOrt.EndToEnd.Tests;
 

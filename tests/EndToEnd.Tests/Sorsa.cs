@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Text.Json;
 using SorsaOrt.TestSupport;
+using Xunit;
 
 namespace SorsaOrt.EndToEnd.Tests;
 

@@ -55,13 +55,13 @@ internal sealed class EvaluateVerb : ModelVerbOptions
     [Option("data", Required = true, MetaValue = "FILE", HelpText = "Rows to evaluate on.")]
     public string DataFile { get; set; } = "";
 
-    [Option("metric", Default = "loss", MetaValue = "loss|gsm8k", HelpText = "loss: mean cross entropy and perplexity; gsm8k: exact match of the final number.")]
+    [Option("metric", Default = "loss", MetaValue = "loss|gsm8k|math", HelpText = "loss: mean cross entropy and perplexity; gsm8k: exact match of the final number; math: of the last boxed answer.")]
     public string Metric { get; set; } = "loss";
 
     [Option("limit", HelpText = "Only the first N rows.")]
     public int? Limit { get; set; }
 
-    [Option("batch-size", Default = 8, HelpText = "Rows at a time.")]
+    [Option("batch-size", Default = 16, HelpText = "Rows at a time.")]
     public int BatchSize { get; set; }
 
     [Option("max-length", Default = 512, HelpText = "Longest row in tokens.")]
@@ -81,7 +81,7 @@ internal sealed class EvaluateVerb : ModelVerbOptions
 
     public override int Run(Terminal terminal)
     {
-        var metric = Choice.Of("metric", Metric, ("loss", false), ("gsm8k", true));
+        var metric = Choice.Of<ResultForm?>("metric", Metric, ("loss", null), ("gsm8k", ResultForm.Gsm8k), ("math", ResultForm.Math));
         if (BatchSize < 1 || Limit < 1 || MaxTokens < 1)
             throw new UsageException("--batch-size, --limit and --max-tokens must be at least 1.");
         using var model = OpenModel();
@@ -89,8 +89,8 @@ internal sealed class EvaluateVerb : ModelVerbOptions
         var template = Data.Template.Load(Template);
         using var file = RowFile.Open(DataFile, skipBadRows: SkipBadRows);
         var options = new EvaluationOptions { BatchSize = BatchSize, Limit = Limit, MaxTokens = MaxTokens };
-        return metric
-            ? ExactMatchOf(terminal, model, tokenizer ?? throw new UsageException("--metric gsm8k needs --tokenizer."), template, file, options)
+        return metric is not null
+            ? ExactMatchOf(terminal, metric, model, tokenizer ?? throw new UsageException($"--metric {Metric} needs --tokenizer."), template, file, options)
             : LossOf(terminal, model, tokenizer, template, file, options);
     }
 
@@ -106,10 +106,10 @@ internal sealed class EvaluateVerb : ModelVerbOptions
         return ExitCode.Done;
     }
 
-    private int ExactMatchOf(Terminal terminal, LanguageModel model, Tokenizer tokenizer, Template template, RowFile file, EvaluationOptions options)
+    private int ExactMatchOf(Terminal terminal, ResultForm form, LanguageModel model, Tokenizer tokenizer, Template template, RowFile file, EvaluationOptions options)
     {
         using var answers = Answers is null ? null : new AtomicFile(Answers, Force);
-        var report = ExactMatch.Run(model, tokenizer, template, file, ResultForm.Gsm8k, options,
+        var report = ExactMatch.Run(model, tokenizer, template, file, form, options,
             answer => answers?.Stream.Write([.. JsonSerializer.SerializeToUtf8Bytes(answer, JsonSettings.OneLine), (byte)'\n']),
             r => terminal.Progress(string.Create(CultureInfo.InvariantCulture, $"{r.Rows} of {Math.Min(file.Count, Limit ?? int.MaxValue)} rows, {100 * r.Accuracy:0.0} % right")));
         answers?.Commit();

@@ -1,0 +1,75 @@
+using SorsaOrt.Artifacts;
+using SorsaOrt.GraphBuilder;
+using SorsaOrt.Ir;
+using SorsaOrt.Ir.Serialization;
+using SorsaOrt.TestSupport;
+using Xunit;
+
+namespace SorsaOrt.Merge.Tests;
+
+/// <summary>What merge changes in the user's file, and what it leaves alone.</summary>
+public sealed class ModelMergerTests
+{
+    [Theory]
+    [InlineData(AdapterMethod.Sorsa)]
+    [InlineData(AdapterMethod.Pissa)]
+    [InlineData(AdapterMethod.Lora)]
+    [InlineData(AdapterMethod.Full)]
+    public void NoStepTaken_GivesBackTheModel_ChangedInTargetWeightsOnly(AdapterMethod method)
+    {
+        var folder = Directory.CreateTempSubdirectory("sorsaort-").FullName;
+        try
+        {
+            var (source, merged) = (Paths.Fixture("nano-llama", "optimum-no-past.onnx"), Path.Combine(folder, "merged.onnx"));
+            ArtifactBuilder.Build(new BuildOptions { ModelPath = source, OutputFolder = Path.Combine(folder, "artifacts"), Rank = 8, Method = method });
+            var artifacts = ArtifactSet.Open(Path.Combine(folder, "artifacts"), Verification.Full);
+            Assert.Equal(35, ModelMerger.Merge(artifacts, null, merged, null, false));
+
+            using var before = OnnxReader.Read(source);
+            using var after = OnnxReader.Read(merged);
+            var targets = artifacts.Manifest.Targets.Select(t => t.WeightName).ToHashSet();
+            Assert.Equal(before.Graph.ToString(), after.Graph.ToString());
+            Assert.Equal((before.IrVersion, before.ProducerName, before.ProducerVersion), (after.IrVersion, after.ProducerName, after.ProducerVersion));
+            Assert.Equal(before.Opsets, after.Opsets);
+            foreach (var (old, now) in before.Graph.Initializers.Zip(after.Graph.Initializers))
+            {
+                Assert.Equal(old.Name, now.Name);
+                if (targets.Contains(old.Name))
+                    Assert.All(old.Constant!.ToArray<float>().Zip(now.Constant!.ToArray<float>()), w => Assert.Equal(w.First, w.Second, 1e-6f));
+                else
+                    Assert.Equal(Bytes(old.Constant!), Bytes(now.Constant!));
+            }
+            Assert.Equal(new FileInfo(source).Length, new FileInfo(merged).Length);
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    [Fact]
+    public void ExistingOutput_IsRefused_AndLeftAsItWas()
+    {
+        var folder = Directory.CreateTempSubdirectory("sorsaort-").FullName;
+        try
+        {
+            ArtifactBuilder.Build(new BuildOptions { ModelPath = Paths.Fixture("nano-llama", "optimum-no-past.onnx"), OutputFolder = Path.Combine(folder, "artifacts"), Rank = 4 });
+            var artifacts = ArtifactSet.Open(Path.Combine(folder, "artifacts"), Verification.Full);
+            var output = Path.Combine(folder, "merged.onnx");
+            File.WriteAllText(output, "keep me");
+            Assert.Throws<OutputExistsException>(() => ModelMerger.Merge(artifacts, null, output, null, false));
+            Assert.Equal("keep me", File.ReadAllText(output));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    private static byte[] Bytes(Tensor tensor)
+    {
+        using var stream = new MemoryStream();
+        tensor.WriteTo(stream);
+        return stream.ToArray();
+    }
+}
