@@ -23,6 +23,9 @@ public static partial class OrtRuntime
     /// <summary>Names of the execution providers in the native library that was loaded.</summary>
     public static IReadOnlyList<string> Providers => Start().GetAvailableProviders();
 
+    /// <summary>Version of the native library, such as "1.31.1".</summary>
+    public static string Version => Start().GetVersionString();
+
     private static OrtEnv StartOnce()
     {
         DisableTelemetry();

@@ -32,6 +32,9 @@ public sealed record RunRecord
     /// <summary>The files read.</summary>
     public required IReadOnlyList<RunInput> Inputs { get; init; }
 
+    /// <summary>What the run was begun on; null in the record of an older program.</summary>
+    public RunEnvironment? Environment { get; init; }
+
     private static readonly JsonSerializerOptions Json = new()
     {
         WriteIndented = true,
@@ -84,7 +87,7 @@ public sealed record RunRecord
     }
 
     /// <summary>Where a path of the settings leads: from the present folder if it is there, else from where the run was started.</summary>
-    internal string Resolve(string path) =>
+    public string Resolve(string path) =>
         Path.IsPathRooted(path) || Path.Exists(path) ? path : Path.Combine(WorkingFolder, path);
 
     private static RunRecord Checked(RunRecord? record, string path)

@@ -61,6 +61,7 @@ public sealed class TrainingRun : IDisposable
                 WorkingFolder = Environment.CurrentDirectory,
                 TotalSteps = settings.Training.MaxSteps ?? data.Batches.TotalSteps(settings.Training.Epochs),
                 Inputs = data.Inputs(resolved, path => path),
+                Environment = RunEnvironment.Current(),
             };
             RemoveRun(runFolder);
             record.Write(runFolder);
