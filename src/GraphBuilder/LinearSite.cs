@@ -20,4 +20,9 @@ public sealed record LinearSite(string Module, string Role, Node Node, Value Wei
 
     /// <summary>Whether the stored weight is read anywhere else, as by the embedding of a tied model.</summary>
     public bool IsShared => Weight.Uses.Count > 1;
+
+    /// <summary>The weight in the layout it is stored in.</summary>
+    /// <exception cref="TargetException">It is stored in a type that is not trained.</exception>
+    public float[] ReadWeight() => Weight.Constant!.ToFloat32()
+        ?? throw new TargetException($"{Module}: a weight of {Weight.Constant} cannot be trained.");
 }

@@ -1,4 +1,3 @@
-using System.Buffers;
 using System.Globalization;
 using System.Runtime.InteropServices;
 using SorsaOrt.Adapters;
@@ -19,7 +18,7 @@ internal sealed record TargetStart(LinearSite Site, float[]? A, float[]? S, floa
     /// <exception cref="TargetException">The weight or the given factors cannot be used; the module is named.</exception>
     public static TargetStart Compute(LinearSite site, BuildOptions options, FactorFiles given, ulong seed)
     {
-        var weight = ReadWeight(site);
+        var weight = site.ReadWeight();
         try
         {
             if (options.Method == AdapterMethod.Full)
@@ -83,28 +82,6 @@ internal sealed record TargetStart(LinearSite Site, float[]? A, float[]? S, floa
         else
             residual.CopyTo(weight, 0);
         return true;
-    }
-
-    private static float[] ReadWeight(LinearSite site)
-    {
-        var tensor = site.Weight.Constant!;
-        var weight = new float[tensor.ElementCount];
-        if (tensor.ElementType == ElementType.Float32)
-        {
-            tensor.CopyTo(0, MemoryMarshal.AsBytes(weight.AsSpan()));
-            return weight;
-        }
-        var halves = ArrayPool<ushort>.Shared.Rent(weight.Length);
-        var stored = halves.AsSpan(0, weight.Length);
-        tensor.CopyTo(0, MemoryMarshal.AsBytes(stored));
-        if (tensor.ElementType == ElementType.Float16)
-            FloatConversion.FromHalf(MemoryMarshal.Cast<ushort, Half>(stored), weight);
-        else if (tensor.ElementType == ElementType.BFloat16)
-            FloatConversion.FromBFloat16(stored, weight);
-        else
-            throw new TargetException($"{site.Module}: a weight of {tensor} cannot be trained.");
-        ArrayPool<ushort>.Shared.Return(halves);
-        return weight;
     }
 
     private static byte[] Encode(float[] residual, ElementType type)

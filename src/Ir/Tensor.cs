@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
 
 namespace SorsaOrt.Ir;
@@ -67,6 +68,24 @@ public abstract class Tensor
             ElementType.Bool => Array.ConvertAll(ToArray<byte>(), v => v == 0 ? 0L : 1L),
             _ => null,
         };
+    }
+
+    /// <summary>All elements of a tensor of 32-bit floats or narrower ones as 32-bit floats, exactly; null for other types.</summary>
+    public float[]? ToFloat32()
+    {
+        switch (ElementType)
+        {
+            case ElementType.Float32:
+                return ToArray<float>();
+            case ElementType.Float16:
+                var values = new float[ElementCount];
+                TensorPrimitives.ConvertToSingle(ToArray<Half>(), values);
+                return values;
+            case ElementType.BFloat16:
+                return Array.ConvertAll(ToArray<ushort>(), v => BitConverter.UInt32BitsToSingle((uint)v << 16));
+            default:
+                return null;
+        }
     }
 
     /// <summary>All elements of a floating-point tensor as 64-bit floats; null for other types.</summary>

@@ -93,30 +93,14 @@ public sealed class ModelMerger
             ?? throw new ArtifactMismatchException($"eval_model.onnx has no residual '{target.ResidualName}' for {target.Module}; build the artifacts again.");
         if (!residual.Shape.SequenceEqual(shape))
             throw new ArtifactMismatchException($"the residual of {target.Module} is {residual}, its weight [{string.Join(',', shape)}]; build the artifacts again.");
-        var weight = Decode(residual);
+        var weight = residual.ToFloat32()
+            ?? throw new ArtifactMismatchException($"the residual of {target.Module} is {residual}, which cannot be merged; build the artifacts again.");
         var (a, b) = (_parameters.ReadFloats(target.Module + ".A"), _parameters.ReadFloats(target.Module + ".B"));
         if (_artifacts.Manifest.Method == TrainingMethod.Sorsa)
             Residual.Fold(weight, target.Transposed, new SorsaFactors(target.Rank, rows, columns, a, _parameters.ReadFloats(target.Module + ".S"), b), target.Scale, weight);
         else
             Residual.Fold(weight, target.Transposed, new LoraFactors(target.Rank, rows, columns, a, b), target.Scale, weight);
         return weight;
-    }
-
-    private static float[] Decode(Tensor tensor)
-    {
-        var values = new float[tensor.ElementCount];
-        if (tensor.ElementType == ElementType.Float32)
-        {
-            tensor.CopyTo(0, MemoryMarshal.AsBytes(values.AsSpan()));
-            return values;
-        }
-        var halves = new ushort[values.Length];
-        tensor.CopyTo(0, MemoryMarshal.AsBytes(halves.AsSpan()));
-        if (tensor.ElementType == ElementType.Float16)
-            FloatConversion.FromHalf(MemoryMarshal.Cast<ushort, Half>(halves.AsSpan()), values);
-        else
-            FloatConversion.FromBFloat16(halves, values);
-        return values;
     }
 
     private static byte[] Encode(float[] weight, ElementType type, string module)
