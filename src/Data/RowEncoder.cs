@@ -39,8 +39,8 @@ public sealed class RowEncoder
     /// <summary>Ids are below this.</summary>
     public int VocabularySize { get; }
 
-    /// <summary>Id that padding is made of: EOS, or 0 without a tokenizer.</summary>
-    public int PaddingId => _tokenizer?.EosId ?? 0;
+    /// <summary>Id that padding is made of: 0 without a tokenizer.</summary>
+    public int PaddingId => _tokenizer?.PaddingId ?? 0;
 
     /// <summary>Whether a row can be encoded and has something to learn, without encoding it: for <see cref="RowFile.Open"/>.</summary>
     public void Check(RowFile file, Row row)

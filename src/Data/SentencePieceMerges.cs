@@ -11,21 +11,20 @@ namespace SorsaOrt.Data;
 internal sealed class SentencePieceMerges
 {
     private const char Space = '\u2581';
-    private const int MaxCachedWords = 1 << 16;
-    private const int MaxCachedLength = 32;
+    private const int Frozen = -2;   // a user-defined piece: stays as it is
 
     private readonly SentencePieceModel _model;
     private readonly Dictionary<string, int> _ids = new(StringComparer.Ordinal);
     private readonly string[] _userDefined;
     private readonly bool _wordsAreIndependent;
-    private readonly Dictionary<string, int[]> _words = new(StringComparer.Ordinal);
-    private readonly List<Symbol> _symbols = [];
-    private readonly PriorityQueue<Merge, (float NegatedScore, int Left)> _queue = new();
+    private readonly WordCache _words = new();
+    private readonly PairMerges _merges;
     private readonly List<int> _wordIds = [];
 
     public SentencePieceMerges(SentencePieceModel model)
     {
         _model = model;
+        _merges = new PairMerges(TryMerge);
         var userDefined = new List<string>();
         _wordsAreIndependent = true;
         for (int id = 0; id < model.Pieces.Count; id++)
@@ -41,10 +40,6 @@ internal sealed class SentencePieceMerges
         _userDefined = [.. userDefined.OrderByDescending(p => p.Length)];
         _wordsAreIndependent &= _userDefined.Length == 0;
     }
-
-    private readonly record struct Symbol(int Start, int Length, int Previous, int Next, bool Frozen);
-
-    private readonly record struct Merge(int Left, int Right, int Length);
 
     /// <summary>Appends the ids of <paramref name="text"/>, which is normalised already.</summary>
     public void Encode(string text, List<int> ids)
@@ -64,7 +59,7 @@ internal sealed class SentencePieceMerges
                 end++;
             while (end < text.Length && text[end] != Space)
                 end++;
-            Append(WordIds(text.Substring(start, end - start)), ids, ref unknownBefore);
+            Append(_words.Of(text.Substring(start, end - start), EncodeWord), ids, ref unknownBefore);
             start = end;
         }
     }
@@ -81,45 +76,17 @@ internal sealed class SentencePieceMerges
         }
     }
 
-    private int[] WordIds(string word)
-    {
-        if (_words.TryGetValue(word, out int[]? known))
-            return known;
-        EncodeWord(word, _wordIds);
-        int[] ids = [.. _wordIds];
-        if (word.Length <= MaxCachedLength && _words.Count < MaxCachedWords)
-            _words.Add(word, ids);
-        return ids;
-    }
-
     private void EncodeWord(string text, List<int> ids)
     {
         ids.Clear();
         Split(text);
-        for (int i = 1; i < _symbols.Count; i++)
-            Offer(text, i - 1, i);
-        while (_queue.TryDequeue(out var merge, out _))
-        {
-            var left = _symbols[merge.Left];
-            var right = _symbols[merge.Right];
-            if (left.Length == 0 || right.Length == 0 || left.Length + right.Length != merge.Length)
-                continue;   // one of the two has been merged elsewhere meanwhile
-            _symbols[merge.Left] = left with { Length = merge.Length, Next = right.Next };
-            _symbols[merge.Right] = right with { Length = 0 };
-            if (right.Next >= 0)
-                _symbols[right.Next] = _symbols[right.Next] with { Previous = merge.Left };
-            Offer(text, left.Previous, merge.Left);
-            Offer(text, merge.Left, right.Next);
-        }
-        for (int i = _symbols.Count > 0 ? 0 : -1; i >= 0; i = _symbols[i].Next)
-            AppendSymbol(text.AsSpan(_symbols[i].Start, _symbols[i].Length), ids);
+        foreach (var symbol in _merges.Run(text))
+            AppendSymbol(text.AsSpan(symbol.Start, symbol.Length), ids);
     }
 
     /// <summary>Fills the list of symbols with single code points, and user-defined pieces whole.</summary>
     private void Split(string text)
     {
-        _symbols.Clear();
-        _queue.Clear();
         for (int at = 0; at < text.Length;)
         {
             var rest = text.AsSpan(at);
@@ -135,19 +102,20 @@ internal sealed class SentencePieceMerges
             bool frozen = length > 0;
             if (!frozen)
                 Rune.DecodeFromUtf16(rest, out _, out length);
-            int index = _symbols.Count;
-            _symbols.Add(new Symbol(at, length, index - 1, at + length < text.Length ? index + 1 : -1, frozen));
+            _merges.Add(at, length, frozen ? Frozen : 0);
             at += length;
         }
     }
 
-    private void Offer(string text, int left, int right)
+    private bool TryMerge(string text, in PairMerges.Symbol left, in PairMerges.Symbol right, out int id, out float rank)
     {
-        if (left < 0 || right < 0 || _symbols[left].Frozen || _symbols[right].Frozen)
-            return;
-        int length = _symbols[left].Length + _symbols[right].Length;
-        if (_ids.GetAlternateLookup<ReadOnlySpan<char>>().TryGetValue(text.AsSpan(_symbols[left].Start, length), out int id))
-            _queue.Enqueue(new Merge(left, right, length), (-_model.Scores[id], left));
+        rank = 0;
+        id = -1;
+        if (left.Id == Frozen || right.Id == Frozen
+            || !_ids.GetAlternateLookup<ReadOnlySpan<char>>().TryGetValue(text.AsSpan(left.Start, left.Length + right.Length), out id))
+            return false;
+        rank = -_model.Scores[id];
+        return true;
     }
 
     private void AppendSymbol(ReadOnlySpan<char> symbol, List<int> ids)

@@ -6,59 +6,52 @@ namespace SorsaOrt.Data;
 public sealed class TokenStream
 {
     private readonly Tokenizer _tokenizer;
-    private readonly byte[] _bytes = new byte[4];
-    private int _byteCount;
+    private readonly bool _showSpecial;
+    private readonly List<byte> _bytes = [];
     private bool _stripSpace;
 
     /// <summary>A stream at the beginning of a text.</summary>
     /// <param name="tokenizer">Whose tokens these are.</param>
     /// <param name="keepLeadingSpace">Keeps the space of the first word, which the tokenizer puts there itself.</param>
-    public TokenStream(Tokenizer tokenizer, bool keepLeadingSpace = false)
+    /// <param name="showSpecial">Spells control tokens, which otherwise have no text.</param>
+    public TokenStream(Tokenizer tokenizer, bool keepLeadingSpace = false, bool showSpecial = false)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
         _tokenizer = tokenizer;
+        _showSpecial = showSpecial;
         _stripSpace = tokenizer.StripsLeadingSpace && !keepLeadingSpace;
     }
 
     /// <summary>Takes one token and gives the text that is now certain; often empty inside a character spelled in bytes.</summary>
     public string Append(int id)
     {
-        var (text, value) = _tokenizer.Piece(id);
-        if (value is { } b)
-        {
-            _stripSpace = false;
-            _bytes[_byteCount++] = b;
-            return TakeCharacters(atEnd: false);
-        }
-        if (text is null)
+        var piece = _tokenizer.Piece(id);
+        if (piece.Bytes.Length == 0 || piece.IsSpecial && !_showSpecial)
             return "";
-        string before = TakeCharacters(atEnd: true);
-        if (_stripSpace && text.StartsWith(' '))
-            text = text[1..];
+        bool strip = _stripSpace && !piece.IsByte && piece.Bytes.Span[0] == (byte)' ';
         _stripSpace = false;
-        return before + text;
+        _bytes.AddRange(piece.Bytes.Span[(strip ? 1 : 0)..]);
+        return TakeCharacters(atEnd: false);
     }
 
-    /// <summary>The rest: bytes that never became a character, each as U+FFFD.</summary>
+    /// <summary>The rest: bytes that never became a character, as U+FFFD.</summary>
     public string Flush() => TakeCharacters(atEnd: true);
 
     private string TakeCharacters(bool atEnd)
     {
-        if (_byteCount == 0)
-            return "";
+        var bytes = System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_bytes);
         var text = new StringBuilder();
         int used = 0;
-        while (used < _byteCount)
+        while (used < bytes.Length)
         {
-            var status = Rune.DecodeFromUtf8(_bytes.AsSpan(used, _byteCount - used), out var rune, out int length);
+            var status = Rune.DecodeFromUtf8(bytes[used..], out var rune, out int length);
             if (status == System.Buffers.OperationStatus.NeedMoreData && !atEnd)
                 break;
             bool valid = status == System.Buffers.OperationStatus.Done;
             text.Append(valid ? rune.ToString() : "\uFFFD");
-            used += valid ? length : 1;   // SentencePiece gives one U+FFFD for every bad byte
+            used += valid || !_tokenizer.ReplacesEveryByte ? length : 1;
         }
-        _bytes.AsSpan(used, _byteCount - used).CopyTo(_bytes);
-        _byteCount -= used;
+        _bytes.RemoveRange(0, used);
         return text.ToString();
     }
 }

@@ -1,53 +1,50 @@
-using Microsoft.ML.Tokenizers;
-using PieceType = SorsaOrt.Data.SentencePieceModel.PieceType;
+using SorsaOrt.Data.TokenizerJson;
 
 namespace SorsaOrt.Data;
 
 /// <summary>Text to token ids and back, for the tokenizer file that came with a model. Not thread-safe.</summary>
-/// <remarks>Text never becomes a control token: an answer that spells "&lt;/s&gt;" is encoded as those four characters.</remarks>
-public sealed class Tokenizer
+public abstract class Tokenizer
 {
-    private readonly SentencePieceModel _model;
-    private readonly SentencePieceMerges _merges;
-    private readonly SentencePieceNormalizer _begin;
-    private readonly SentencePieceNormalizer _continue;
+    private protected Tokenizer(string path, TokenizerSettings settings) => (FilePath, Settings) = (path, settings);
 
-    private Tokenizer(SentencePieceModel model)
-    {
-        _model = model;
-        _merges = new SentencePieceMerges(model);
-        _begin = Normalizer(model.AddDummyPrefix);
-        _continue = Normalizer(dummyPrefix: false);
-        SentencePieceNormalizer Normalizer(bool dummyPrefix) =>
-            new(model.RemoveExtraWhiteSpaces, dummyPrefix, model.EscapeWhiteSpaces, model.TreatWhitespaceAsSuffix, specialTokens: null);
-    }
+    /// <summary>The file it was read from.</summary>
+    public string FilePath { get; }
 
-    /// <summary>Id of the token a text begins with, or −1 where the model has none.</summary>
-    public int BosId => _model.BosId;
+    /// <summary>Id of the token that is put before a text, or −1 where the model has none.</summary>
+    public abstract int BosId { get; }
 
     /// <summary>Id of the token an answer ends with.</summary>
-    public int EosId => _model.EosId;
+    public abstract int EosId { get; }
 
-    /// <summary>Number of tokens; ids are 0 to this less 1.</summary>
-    public int VocabularySize => _model.Pieces.Count;
+    /// <summary>Id that padding is made of.</summary>
+    public abstract int PaddingId { get; }
 
-    internal bool StripsLeadingSpace => _model.AddDummyPrefix;
+    /// <summary>Every token at which an answer ends: <see cref="EosId"/>, and the ends of turns and texts that the model has besides.</summary>
+    public abstract IReadOnlyList<int> EndIds { get; }
 
-    /// <summary>Reads a tokenizer file, or the one in a folder (tokenizer.model). What it is, its content decides.</summary>
+    /// <summary>Ids are below this.</summary>
+    public abstract int VocabularySize { get; }
+
+    internal TokenizerSettings Settings { get; }
+
+    /// <summary>Whether a text's first space is the tokenizer's own.</summary>
+    internal abstract bool StripsLeadingSpace { get; }
+
+    /// <summary>Whether each bad byte is one U+FFFD, as in SentencePiece, or each beginning of a character that does not go on.</summary>
+    internal abstract bool ReplacesEveryByte { get; }
+
+    /// <summary>Reads a tokenizer.model or tokenizer.json, or the one in a folder. What it is, its content decides.</summary>
+    /// <exception cref="DataFormatException">It cannot be used.</exception>
     public static Tokenizer Load(string path)
     {
-        if (Directory.Exists(path))
-        {
-            string model = Path.Combine(path, "tokenizer.model"), json = Path.Combine(path, "tokenizer.json");
-            path = File.Exists(model) ? model
-                : File.Exists(json) ? json
-                : throw new DataFormatException(path, "the folder holds no tokenizer.model", "Name the tokenizer file itself.");
-        }
+        ArgumentNullException.ThrowIfNull(path);
+        path = FileIn(path);
         byte[] bytes = InputFile.ReadAll(path, "tokenizer", SentencePieceModel.MaxFileBytes);
-        if (IsJson(bytes))
-            throw new DataFormatException(path, "this is a tokenizer.json; only SentencePiece models (tokenizer.model) are read so far",
-                "Use the tokenizer.model of the same model, or data that is tokenised already ({input_ids, labels}).");
-        return new Tokenizer(SentencePieceModel.Parse(path, bytes));
+        bool isJson = IsJson(bytes);
+        if (isJson && Path.GetExtension(path) == ".model")
+            throw new DataFormatException(path, "this is JSON, not a SentencePiece model", "Use the tokenizer.model of the model, or name the file tokenizer.json.");
+        var settings = TokenizerSettings.Beside(path);
+        return isJson ? JsonTokenizer.Parse(path, bytes, settings) : new SentencePieceText(path, SentencePieceModel.Parse(path, bytes), settings);
     }
 
     /// <summary>Token ids of a text.</summary>
@@ -64,34 +61,35 @@ public sealed class Tokenizer
     }
 
     /// <summary>Appends the token ids of a text to a list.</summary>
-    public void Encode(string text, bool continues, List<int> ids)
-    {
-        ArgumentNullException.ThrowIfNull(text);
-        ArgumentNullException.ThrowIfNull(ids);
-        if (text.Length > 0)
-            _merges.Encode((continues ? _continue : _begin).Normalize(text), ids);
-    }
+    /// <param name="text">The text. What spells a control token becomes that token where the reference does so (tokenizer.json).</param>
+    /// <param name="continues">The text goes on from text encoded before.</param>
+    /// <param name="ids">The list.</param>
+    /// <param name="data">Stretches that are somebody's data: nothing in them becomes a control token.</param>
+    public abstract void Encode(string text, bool continues, List<int> ids, IReadOnlyList<TextSpan>? data = null);
 
-    /// <summary>The text of token ids. Control tokens have none; bytes that are not UTF-8 become U+FFFD.</summary>
-    public string Decode(IEnumerable<int> ids)
+    /// <summary>The text of token ids; bytes that are not UTF-8 become U+FFFD.</summary>
+    /// <param name="ids">The tokens.</param>
+    /// <param name="showSpecial">Spells control tokens, which otherwise have no text.</param>
+    public string Decode(IEnumerable<int> ids, bool showSpecial = false)
     {
         ArgumentNullException.ThrowIfNull(ids);
-        var stream = new TokenStream(this);
+        var stream = new TokenStream(this, showSpecial: showSpecial);
         return string.Concat(ids.Select(stream.Append)) + stream.Flush();
     }
 
-    /// <summary>What one token adds: its text, or its byte, or neither for a control token.</summary>
-    internal (string? Text, byte? Byte) Piece(int id)
+    /// <summary>What one token adds.</summary>
+    internal abstract TokenPiece Piece(int id);
+
+    private protected ArgumentOutOfRangeException OutOfRange(int id) => new(nameof(id), id, $"Token ids are 0 to {VocabularySize - 1}.");
+
+    private static string FileIn(string path)
     {
-        if (id < 0 || id >= VocabularySize)
-            throw new ArgumentOutOfRangeException(nameof(id), id, $"Token ids are 0 to {VocabularySize - 1}.");
-        return _model.Types[id] switch
-        {
-            PieceType.Control => (null, null),
-            PieceType.Byte => (null, _model.ByteOf(id)),
-            PieceType.Unknown => (" \u2047 ", null),    // as SentencePiece shows it
-            _ => (_model.Pieces[id].Replace('\u2581', ' '), null),
-        };
+        if (!Directory.Exists(path))
+            return path;
+        string model = Path.Combine(path, "tokenizer.model"), json = Path.Combine(path, "tokenizer.json");
+        return File.Exists(model) ? model
+            : File.Exists(json) ? json
+            : throw new DataFormatException(path, "the folder holds no tokenizer.model and no tokenizer.json", "Name the tokenizer file itself.");
     }
 
     private static bool IsJson(ReadOnlySpan<byte> bytes)
@@ -103,3 +101,9 @@ public sealed class Tokenizer
         return bytes.Length > 1 && bytes[0] is (byte)'{' or (byte)'[' && bytes[1] is (byte)'"' or (byte)'}' or (byte)']' or (byte)' ' or (byte)'\n' or (byte)'\r' or (byte)'\t';
     }
 }
+
+/// <summary>What a token adds to a text.</summary>
+/// <param name="Bytes">UTF-8, perhaps of a part of a character.</param>
+/// <param name="IsByte">It stands for a byte of a character the vocabulary does not have.</param>
+/// <param name="IsSpecial">A control token: its bytes are its name.</param>
+internal readonly record struct TokenPiece(ReadOnlyMemory<byte> Bytes, bool IsByte, bool IsSpecial);

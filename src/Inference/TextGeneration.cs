@@ -10,7 +10,7 @@ public static class TextGeneration
     /// <param name="tokenizer">Its tokenizer.</param>
     /// <param name="template">How the question becomes a prompt.</param>
     /// <param name="question">The question.</param>
-    /// <param name="options">How to choose; the tokenizer's EOS ends the answer as well as <see cref="DecodingOptions.StopIds"/>.</param>
+    /// <param name="options">How to choose; the tokenizer's end tokens end the answer as well as <see cref="DecodingOptions.StopIds"/>.</param>
     /// <param name="write">Receives the pieces.</param>
     /// <param name="cancellation">Looked at before every token.</param>
     public static Completion Stream(LanguageModel model, Tokenizer tokenizer, Template template, string question, DecodingOptions options,
@@ -32,10 +32,10 @@ public static class TextGeneration
         return completion;
     }
 
-    /// <summary>The options with what the tokenizer says: its EOS, and no token that it does not have.</summary>
+    /// <summary>The options with what the tokenizer says: where answers end, and no token that it does not have.</summary>
     internal static DecodingOptions With(DecodingOptions options, Tokenizer tokenizer) => options with
     {
-        StopIds = [.. options.StopIds, tokenizer.EosId],
+        StopIds = [.. options.StopIds, .. tokenizer.EndIds],
         TokenCount = tokenizer.VocabularySize,
     };
 }

@@ -10,9 +10,11 @@ internal sealed class TrainingData : IDisposable
     private readonly RowFile _rows;
     private readonly RowFile? _evalRows;
 
-    private TrainingData(RowFile rows, RowFile? evalRows, RowEncoder encoder, TrainingOptions options)
+    private readonly string? _tokenizerFile;
+
+    private TrainingData(RowFile rows, RowFile? evalRows, Tokenizer? tokenizer, RowEncoder encoder, TrainingOptions options)
     {
-        (_rows, _evalRows) = (rows, evalRows);
+        (_rows, _evalRows, _tokenizerFile) = (rows, evalRows, tokenizer?.FilePath);
         Batches = new Batcher(rows, encoder, new BatchOptions
         {
             BatchSize = options.BatchSize,
@@ -46,7 +48,7 @@ internal sealed class TrainingData : IDisposable
         try
         {
             var evalRows = settings.EvalData is { } eval ? RowFile.Open(resolve(eval), encoder.Check, settings.SkipBadRows) : null;
-            return new TrainingData(rows, evalRows, encoder, options);
+            return new TrainingData(rows, evalRows, tokenizer, encoder, options);
         }
         catch
         {
@@ -61,17 +63,16 @@ internal sealed class TrainingData : IDisposable
         var inputs = new List<RunInput> { Of("--data", settings.Data, _rows) };
         if (_evalRows is not null)
             inputs.Add(Of("--eval-data", settings.EvalData!, _evalRows));
-        if (settings.Tokenizer is { } tokenizer)
-            AddFile("--tokenizer", tokenizer);
-        if (File.Exists(ResolveTemplate(settings, resolve)))
-            AddFile("--template", settings.Template);
+        if (_tokenizerFile is not null)
+            AddFile("--tokenizer", settings.Tokenizer!, _tokenizerFile);
+        if (ResolveTemplate(settings, resolve) is var template && File.Exists(template))
+            AddFile("--template", settings.Template, template);
         return inputs;
 
         RunInput Of(string role, string path, RowFile file) => new(role, path, new FileInfo(file.FilePath).Length, file.Fingerprint);
-        void AddFile(string role, string path)
+        void AddFile(string role, string path, string file)
         {
-            var full = resolve(path);
-            var digest = FileDigest.Of(Directory.Exists(full) ? Path.Combine(full, "tokenizer.model") : full);
+            var digest = FileDigest.Of(file);
             inputs.Add(new RunInput(role, path, digest.Size, digest.Sha256));
         }
     }

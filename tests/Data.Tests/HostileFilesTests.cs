@@ -27,16 +27,13 @@ public class HostileFilesTests
 
     [Theory]
     [MemberData(nameof(TokenizerCases), DisableDiscoveryEnumeration = true)]
+    [MemberData(nameof(JsonTokenizerCases), DisableDiscoveryEnumeration = true)]
     public void Tokenizer_MeetsEveryHostileCase(string id, int variant) => HostileFiles.Check(id, variant, path =>
     {
         var tokenizer = Tokenizer.Load(path);
         int[] ids = tokenizer.Encode("What is 2+2? \u597d 🙂 </s>\n" + new string('a', 1000), addBos: true);
         Assert.All(ids, id => Assert.InRange(id, 0, tokenizer.VocabularySize - 1));
+        tokenizer.Encode(new string('a', 40) + "b");
         tokenizer.Decode(Enumerable.Range(0, tokenizer.VocabularySize));
     });
-
-    [Theory]
-    [MemberData(nameof(JsonTokenizerCases), DisableDiscoveryEnumeration = true)]
-    public void Tokenizer_RefusesEveryTokenizerJson(string id, int variant) =>
-        HostileFiles.Check(id, variant, path => Tokenizer.Load(path), expected: "reject");
 }

@@ -20,7 +20,7 @@ internal abstract class ModelVerbOptions : VerbOptions
     [Option("checkpoint", MetaValue = "RUN", HelpText = "Trained parameters for --artifacts.")]
     public string? Checkpoint { get; set; }
 
-    [Option("tokenizer", MetaValue = "FILE", HelpText = "tokenizer.model.")]
+    [Option("tokenizer", MetaValue = "FILE", HelpText = "tokenizer.json or tokenizer.model, or the folder that holds it.")]
     public string? Tokenizer { get; set; }
 
     [Option("template", Default = "alpaca", MetaValue = "alpaca|alpaca-cot|chatml|none|FILE", HelpText = "How a query becomes a prompt.")]

@@ -25,7 +25,7 @@ internal sealed class GenerateVerb : ModelVerbOptions
         if (!(Temperature >= 0) || !double.IsFinite(Temperature) || !(TopP > 0 && TopP <= 1) || MaxTokens < 1)
             throw new UsageException("--temperature must be at least 0, --top-p above 0 and at most 1, --max-tokens at least 1.");
         if (Tokenizer is null)
-            throw new UsageException("--tokenizer is needed: the tokenizer.model of the model.");
+            throw new UsageException("--tokenizer is needed: the tokenizer.json or tokenizer.model that came with the model.");
         using var model = OpenModel();
         var watch = Stopwatch.StartNew();
         var completion = TextGeneration.Stream(model, Data.Tokenizer.Load(Tokenizer), Data.Template.Load(Template), Prompt,

@@ -20,7 +20,7 @@ internal sealed class TrainVerb : VerbOptions
     [Option("resume", SetName = "resume", MetaValue = "RUN", HelpText = "Go on from the newest whole checkpoint of that run.")]
     public string? Resume { get; set; }
 
-    [Option("tokenizer", MetaValue = "FILE", HelpText = "tokenizer.model; not needed for rows of input_ids.")]
+    [Option("tokenizer", MetaValue = "FILE", HelpText = "tokenizer.json or tokenizer.model, or the folder that holds it; not needed for rows of input_ids.")]
     public string? Tokenizer { get; set; }
 
     [Option("template", Default = "alpaca", MetaValue = "alpaca|alpaca-cot|chatml|none|FILE", HelpText = "How query and response become a prompt.")]
