@@ -9,7 +9,7 @@ CultureInfo.DefaultThreadCurrentUICulture = CultureInfo.CurrentUICulture = Cultu
 
 Type[] verbs =
 [
-    typeof(InspectVerb), typeof(BuildArtifactsVerb), typeof(TrainVerb), typeof(MergeVerb), typeof(EvaluateVerb), typeof(GenerateVerb),
+    typeof(ExportVerb), typeof(InspectVerb), typeof(BuildArtifactsVerb), typeof(TrainVerb), typeof(MergeVerb), typeof(EvaluateVerb), typeof(GenerateVerb),
     typeof(ReportVerb), typeof(DemoVerb),
 ];
 var terminal = new Terminal();

@@ -238,3 +238,26 @@ public sealed class ComputedTensor : Tensor
             _bytes = null;
     }
 }
+
+/// <summary>A tensor whose bytes are made piece by piece as they are read: a weight on its way from another file format.</summary>
+public sealed class StreamedTensor : Tensor
+{
+    private readonly Reader _read;
+
+    /// <summary>Fills a span with the bytes from an offset on.</summary>
+    public delegate void Reader(long offset, Span<byte> destination);
+
+    /// <summary>A tensor of the given type and shape; <paramref name="read"/> gives any part of its bytes.</summary>
+    public StreamedTensor(ElementType elementType, IReadOnlyList<long> shape, Reader read) : base(elementType, shape) =>
+        (_read, ByteLength) = (read, elementType.ByteSize(ElementCount));
+
+    /// <inheritdoc/>
+    public override long ByteLength { get; }
+
+    /// <inheritdoc/>
+    public override void CopyTo(long offset, Span<byte> destination)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(offset + destination.Length, ByteLength);
+        _read(offset, destination);
+    }
+}

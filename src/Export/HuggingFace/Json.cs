@@ -1,0 +1,38 @@
+using System.Globalization;
+using System.Text.Json;
+using SorsaOrt.Artifacts;
+using SorsaOrt.Ir;
+
+namespace SorsaOrt.Export.HuggingFace;
+
+/// <summary>JSON files beside the weights.</summary>
+internal static class Json
+{
+    private const int LongestShown = 60;
+
+    /// <summary>Parses a file that must hold one object, each key once.</summary>
+    /// <exception cref="ModelFormatException">It does not, or is longer than <paramref name="longest"/>.</exception>
+    public static JsonDocument Read(string path, long longest)
+    {
+        using var stream = RegularFile.OpenRead(path);
+        if (stream.Length > longest)
+            throw new ModelFormatException($"{path} holds {stream.Length} bytes, more than any such file has.");
+        var bytes = new byte[(int)stream.Length];
+        stream.ReadExactly(bytes);
+        try
+        {
+            var document = JsonDocument.Parse(bytes, new JsonDocumentOptions { MaxDepth = 64, AllowDuplicateProperties = false });
+            if (document.RootElement.ValueKind == JsonValueKind.Object)
+                return document;
+            document.Dispose();
+            throw new ModelFormatException($"{path} must hold one JSON object.");
+        }
+        catch (JsonException e)
+        {
+            throw new ModelFormatException(string.Create(CultureInfo.InvariantCulture, $"{path} is not valid JSON at line {e.LineNumber + 1}: {e.Message}"), e);
+        }
+    }
+
+    /// <summary>A value as it stands, cut when long.</summary>
+    public static string Shown(JsonElement value) => value.GetRawText() is { Length: > LongestShown } text ? text[..LongestShown] + "…" : value.GetRawText();
+}
