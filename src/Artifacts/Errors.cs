@@ -67,6 +67,6 @@ public sealed class OutputExistsException : Exception
     public string? Path { get; private init; }
 
     /// <summary>For the output at <paramref name="path"/>.</summary>
-    internal static OutputExistsException At(string path) =>
+    public static OutputExistsException At(string path) =>
         new($"{Text.Quote(path)} exists already; choose another output or give --force to replace it.") { Path = path };
 }

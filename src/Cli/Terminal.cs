@@ -77,4 +77,7 @@ internal static class JsonSettings
 {
     /// <summary>snake_case keys, one line.</summary>
     public static readonly JsonSerializerOptions OneLine = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
+
+    /// <summary>The same for files that people read.</summary>
+    public static readonly JsonSerializerOptions Indented = new(OneLine) { WriteIndented = true, NewLine = "\n" };
 }
