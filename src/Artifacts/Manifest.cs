@@ -43,6 +43,9 @@ public sealed record Manifest
     [JsonRequired]
     public string ResidualType { get; init; } = "";
 
+    /// <summary>What the backward pass computes again.</summary>
+    public Recomputation Recompute { get; init; }
+
     /// <summary>Names of the graph's token id inputs.</summary>
     [JsonRequired]
     public IReadOnlyList<string> TokenInputs { get; init; } = [];
@@ -103,6 +106,18 @@ public enum TrainingMethod
     /// <summary>The target weights themselves.</summary>
     [JsonStringEnumMemberName("full")]
     Full,
+}
+
+/// <summary>What the backward pass of the training graph computes again instead of keeping it.</summary>
+[JsonConverter(typeof(StrictEnumConverter<Recomputation>))]
+public enum Recomputation
+{
+    /// <summary>Nothing.</summary>
+    [JsonStringEnumMemberName("none")]
+    None,
+    /// <summary>The inside of every layer.</summary>
+    [JsonStringEnumMemberName("layer")]
+    Layer,
 }
 
 /// <summary>Which factor of y = x·Wrᵀ + scale·((x·Aᵀ)∘S)·Bᵀ a parameter is.</summary>

@@ -82,10 +82,10 @@ public sealed class ArtifactBuilder : IDisposable
         _progress("writing the graphs");
         WriteModel(_source, ArtifactFiles.SourceModel, frozen);
 
-        var adapted = Adapt();
+        var adapted = TrainableGraph.Adapt(_prepared, _targets, _options);
         LossAndGradients.AddLoss(graph, _prepared.Builder, graph.Outputs[0]);
         WriteModel(_prepared.Model, ArtifactFiles.EvalModel, frozen);
-        LossAndGradients.AddGradients(graph, _prepared.Builder, [.. adapted.SelectMany(a => a.All)]);
+        LossAndGradients.AddGradients(graph, _prepared.Builder, [.. adapted.SelectMany(a => a.All)], _options.Recompute);
         WriteModel(_prepared.Model, ArtifactFiles.TrainingModel, frozen);
         OptimizerGraphs.Write(_folder);
 
@@ -244,23 +244,6 @@ public sealed class ArtifactBuilder : IDisposable
         return true;
     }
 
-    private List<SiteParameters> Adapt()
-    {
-        var adapted = new AdaptedGraph(_prepared.Model.Graph, _prepared.Builder, _prepared.Tokens);
-        var chosen = _targets.ToHashSet();
-        var parameters = new List<SiteParameters>();
-        foreach (var site in _prepared.Sites)
-        {
-            if (chosen.Contains(site))
-                parameters.Add(adapted.Adapt(site, _options.Method, _options.Rank, _options.Scale));
-            else
-                adapted.Keep(site);
-        }
-        _prepared.Model.Graph.RemoveUnused();
-        _prepared.Model.Graph.SortTopologically();
-        return parameters;
-    }
-
     private void WriteModel(Model model, string name, MappedFile frozen)
     {
         if (!ReferenceEquals(model, _source))
@@ -297,6 +280,7 @@ public sealed class ArtifactBuilder : IDisposable
             Library = _given.Any ? "none" : LinearAlgebra.Default.Name,
         },
         ResidualType = _options.ResidualType.ShortName(),
+        Recompute = _options.Recompute,
         TokenInputs = _prepared.TokenInputNames,
         VocabularySize = vocabulary,
         HiddenSize = hiddenSize,

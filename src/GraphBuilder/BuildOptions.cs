@@ -1,4 +1,5 @@
 using SorsaOrt.Adapters;
+using SorsaOrt.Artifacts;
 using SorsaOrt.Ir;
 
 namespace SorsaOrt.GraphBuilder;
@@ -32,6 +33,9 @@ public sealed record BuildOptions
 
     /// <summary>Safetensors files with starting factors.</summary>
     public IReadOnlyList<string> FactorFiles { get; init; } = [];
+
+    /// <summary>What the backward pass computes again.</summary>
+    public Recomputation Recompute { get; init; }
 
     /// <summary>Seed of LoRA's A and of the randomised SVD.</summary>
     public long Seed { get; init; }

@@ -242,6 +242,13 @@ public sealed class Graph
         _nodes = sorted;
     }
 
+    /// <summary>Puts nodes at the end, in the order given; nothing may read what they compute.</summary>
+    public void MoveToEnd(IReadOnlyList<Node> last)
+    {
+        var moved = last.ToHashSet();
+        _nodes = [.. _nodes.Where(n => !moved.Contains(n)), .. last];
+    }
+
     /// <summary>Values that a node reads: its inputs, and what its subgraphs capture from outside.</summary>
     public static IEnumerable<Value> ReadBy(Node node)
     {

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using CommandLine;
 using SorsaOrt.Adapters;
+using SorsaOrt.Artifacts;
 using SorsaOrt.GraphBuilder;
 using SorsaOrt.Ir;
 
@@ -39,6 +40,9 @@ internal sealed class BuildArtifactsVerb : VerbOptions
 
     [Option("factors", MetaValue = "FILE", HelpText = "Start from MODULE.A, .S, .B (and .Wr) of these safetensors files instead of an SVD.")]
     public IEnumerable<string> Factors { get; set; } = [];
+
+    [Option("recompute", Default = "none", MetaValue = "none|layer", HelpText = "What the backward pass computes again: nothing (fastest), or the inside of every layer (least memory).")]
+    public string Recompute { get; set; } = "none";
 
     [Option("seed", Default = 0L, HelpText = "Seed of the randomised SVD and of LoRA's A.")]
     public long Seed { get; set; }
@@ -95,6 +99,7 @@ internal sealed class BuildArtifactsVerb : VerbOptions
             },
             ResidualType = Choice.Of("residual-dtype", ResidualType, ("fp32", ElementType.Float32), ("fp16", ElementType.Float16), ("bf16", ElementType.BFloat16)),
             FactorFiles = [.. Factors],
+            Recompute = Choice.Of("recompute", Recompute, ("none", Recomputation.None), ("layer", Recomputation.Layer)),
             Seed = Seed,
             Threads = Choice.Threads(Threads),
             Force = Force,

@@ -1,0 +1,46 @@
+using SorsaOrt.Artifacts;
+using SorsaOrt.Ir;
+
+namespace SorsaOrt.GraphBuilder.Memory;
+
+/// <summary>What training takes, told before any run.</summary>
+/// <param name="Lengths">The micro-batch it is told for.</param>
+/// <param name="Runtime">Program, .NET and ONNX Runtime with its description of the graphs: measured, see <see cref="Of"/>.</param>
+/// <param name="FrozenWeights">Initializers of the training graph, mapped from frozen.bin: the system may drop their pages.</param>
+/// <param name="Adapters">Trained parameters.</param>
+/// <param name="Gradients">Their gradients.</param>
+/// <param name="Moments">Both moments of AdamW.</param>
+/// <param name="OptimizerWorkspace">Intermediate values of an optimizer step, which begins when the activations are gone.</param>
+/// <param name="Activations">Intermediate values of a training step.</param>
+public sealed record MemoryPlan(
+    BatchLengths Lengths, long Runtime, long FrozenWeights, long Adapters, long Gradients, long Moments, long OptimizerWorkspace, ActivationMemory Activations)
+{
+    // Resident memory of `sorsa train` on a model of a few KB, and what each node of the training graph adds to it (Linux x64, ONNX Runtime 1.31.1).
+    private const long RuntimeBytes = 128L << 20;
+    private const long RuntimeBytesPerNode = 7L << 10;
+
+    // AdamW and the norm run over slices of 2^18 elements, the regulariser over a matrix at a time.
+    private const long OptimizerSliceBytes = 6L * sizeof(float) << 18;
+
+    /// <summary>Peak resident memory.</summary>
+    public long Total => Runtime + FrozenWeights + Adapters + Gradients + Moments + Math.Max(OptimizerWorkspace, Activations.PeakBytes);
+
+    /// <summary>The plan of a training graph.</summary>
+    /// <param name="training">The graph of training_model.onnx, with shapes.</param>
+    /// <param name="parameters">Its trained parameters.</param>
+    /// <param name="lengths">The micro-batch.</param>
+    public static MemoryPlan Of(Graph training, IReadOnlyList<TrainedParameter> parameters, BatchLengths lengths)
+    {
+        var trained = sizeof(float) * parameters.Sum(p => p.ElementCount);
+        var largestRegularized = parameters.Where(p => p.Orthonormal != Orthonormality.None).Select(p => p.ElementCount).DefaultIfEmpty(0).Max();
+        return new MemoryPlan(
+            lengths,
+            RuntimeBytes + RuntimeBytesPerNode * training.Nodes.Count,
+            training.Initializers.Sum(v => v.Constant!.ByteLength),
+            trained,
+            trained,
+            2 * trained,
+            Math.Max(OptimizerSliceBytes, 2 * sizeof(float) * largestRegularized),
+            ActivationMemory.Of(training, lengths));
+    }
+}
