@@ -8,6 +8,7 @@ internal sealed class GradientPath
 {
     // For each float value that depends on a wanted parameter, the first such parameter: named in errors.
     private readonly Dictionary<Value, Value> _origin = [];
+    private readonly HashSet<Value> _leadsToLoss = [];
 
     private GradientPath(IReadOnlyList<Value> parameters)
     {
@@ -24,22 +25,29 @@ internal sealed class GradientPath
     /// <summary>Finds the path in a sorted graph; complains about all nodes without a rule at once.</summary>
     public static GradientPath Find(Graph graph, Value loss, IReadOnlyList<Value> parameters, GradientTable table)
     {
+        var path = Between(graph, loss, parameters, table);
+        path.RefuseUnknown(path.Nodes.Where(n => table.Find(n) is null), loss);
+        RefuseUnconnected(parameters.Where(p => !path._leadsToLoss.Contains(p)), loss);
+        return path;
+    }
+
+    /// <summary>As <see cref="Find"/>, without complaints.</summary>
+    public static GradientPath Between(Graph graph, Value loss, IReadOnlyList<Value> parameters, GradientTable table)
+    {
         var path = new GradientPath(parameters);
         var fromParameters = graph.Nodes.Where(node => path.Reach(node, table)).ToList();
-        var leadsToLoss = new HashSet<Value> { loss };
+        path._leadsToLoss.Add(loss);
         var nodes = new List<Node>();
         for (var i = fromParameters.Count - 1; i >= 0; i--)
         {
             var node = fromParameters[i];
-            if (!node.Outputs.Any(o => o is not null && path.Carries(o) && leadsToLoss.Contains(o)))
+            if (!node.Outputs.Any(o => o is not null && path.Carries(o) && path._leadsToLoss.Contains(o)))
                 continue;
             nodes.Add(node);
-            leadsToLoss.UnionWith(Graph.ReadBy(node).Where(path.Carries));
+            path._leadsToLoss.UnionWith(Graph.ReadBy(node).Where(path.Carries));
         }
         nodes.Reverse();
         path.Nodes = nodes;
-        path.RefuseUnknown(nodes.Where(n => table.Find(n) is null), loss);
-        RefuseUnconnected(parameters.Where(p => !leadsToLoss.Contains(p)), loss);
         return path;
     }
 

@@ -44,6 +44,13 @@ public sealed class ReverseMode
         return new TrainingGraph(graph, loss, [.. parameters.Select(p => new ParameterGradient(p, reverse._sums[p]))]);
     }
 
+    /// <summary>Nodes of a sorted graph between <paramref name="from"/> and <paramref name="end"/> that have no gradient rule, in order of the graph.</summary>
+    public static IReadOnlyList<Node> WithoutRule(Graph graph, Value end, IReadOnlyList<Value> from, GradientTable? table = null)
+    {
+        table ??= GradientTable.Standard();
+        return [.. GradientPath.Between(graph, end, from, table).Nodes.Where(n => table.Find(n) is null)];
+    }
+
     // Adds one node's share to the gradients of its inputs.
     private void Differentiate(Node node, IReadOnlyList<Value> parameters)
     {

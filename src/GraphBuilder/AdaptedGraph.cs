@@ -27,6 +27,7 @@ public sealed class AdaptedGraph
     private readonly Value _tokens;
     private readonly Dictionary<Value, Value> _rows = [];
     private readonly Dictionary<long, Value> _shapes = [];
+    private readonly Dictionary<Node, IReadOnlyList<Value>> _packed = [];
 
     /// <summary>For a graph whose token ids are <paramref name="tokens"/> [batch, sequence].</summary>
     public AdaptedGraph(Graph graph, OpBuilder op, Value tokens) => (_graph, _op, _tokens) = (graph, op, tokens);
@@ -42,7 +43,7 @@ public sealed class AdaptedGraph
         if (method == AdapterMethod.Full)
         {
             var weight = Parameter(site.Module + ".weight", site.Out, site.In);
-            Replace(site, _op.Gemm(Rows(site.Input), weight, site.Addend, transB: true));
+            Replace(site, _op.Gemm(Rows(site.Input), weight, AddendOf(site), transB: true));
             return new SiteParameters(site, 0, null, null, null, weight);
         }
         var a = Parameter(site.Module + ".A", rank, site.In);
@@ -75,8 +76,21 @@ public sealed class AdaptedGraph
         return rows;
     }
 
-    private Value FrozenProduct(LinearSite site, Value x) =>
-        _op.Gemm(x, _op.Cast(site.Weight, x.ElementType), site.Addend, transB: !site.Transposed);
+    // A packed weight is multiplied once for all its Linears.
+    private Value FrozenProduct(LinearSite site, Value x)
+    {
+        if (site.SliceStart is null)
+            return WholeProduct(site, x);
+        var split = site.Output.Producer!;
+        if (!_packed.TryGetValue(site.Node, out var parts))
+            _packed[site.Node] = parts = _op.Split(WholeProduct(site, x), 1, [.. split.Outputs.Select(o => o!.Shape![^1].Value!.Value)]);
+        return parts[split.Outputs.ToList().IndexOf(site.Output)];
+    }
+
+    private Value WholeProduct(LinearSite site, Value x) => _op.Gemm(x, _op.Cast(site.Weight, x.ElementType), site.Addend, transB: !site.Transposed);
+
+    private Value? AddendOf(LinearSite site) => site is { Addend: { Shape: { } shape } addend, SliceStart: { } start }
+        ? _op.Slice(addend, shape.Count - 1, start, start + site.Out) : site.Addend;
 
     private Value Parameter(string name, params long[] shape)
     {
@@ -87,14 +101,15 @@ public sealed class AdaptedGraph
 
     private void Replace(LinearSite site, Value rows)
     {
-        var old = site.Node.Output;
+        var old = site.Output;
         if (old.ElementType != ElementType.Float32)
-            throw new UnsupportedGraphException($"'{site.Module}' computes in {old.ElementType.ShortName()}; only f32 models can be trained so far "
+            throw new UnsupportedGraphException($"'{site.Module}' computes in {old.ElementType.ShortName()}; only f32, f16 and bf16 models can be trained "
                 + $"(node '{site.Node.Name}')");
         var result = old.Shape!.Count == 2 ? rows : _op.Reshape(rows, ShapeWithLast(site));
         result.Type = old.Type;
         old.ReplaceAllUsesWith(result, _graph);
-        _graph.RemoveNodes(new HashSet<Node> { site.Node });
+        if (site.SliceStart is null)
+            _graph.RemoveNodes(new HashSet<Node> { site.Node });
     }
 
     // [batch, sequence, out]: the same for every Linear of that width, so that the lengths are computed once a step.

@@ -20,6 +20,7 @@ public sealed class ArtifactBuilder : IDisposable
     private readonly Model _source;
     private readonly PreparedModel _prepared;
     private readonly IReadOnlyList<LinearSite> _targets;
+    private readonly PackedResiduals _packed;
     private readonly StagedFolder _folder;
     private readonly FactorFiles _given;
     private readonly List<TrainedParameter> _parameters = [];
@@ -37,6 +38,7 @@ public sealed class ArtifactBuilder : IDisposable
             _prepared = PreparedModel.From(working);
             _targets = TargetSelection.Select(_prepared.Sites, options.Targets);
             CheckTargets();
+            _packed = new PackedResiduals(_targets, options.ResidualType);
             _given = new FactorFiles(options.FactorFiles);
             _folder = new StagedFolder(options.OutputFolder, options.Force, ArtifactFiles.Manifest);
         }
@@ -103,7 +105,7 @@ public sealed class ArtifactBuilder : IDisposable
                 + (small.Count > 1 ? $" and {small.Count - 1} other targets" : "") + $"; the largest rank for these targets is {small.Min(t => Math.Min(t.In, t.Out))}.");
         if (_targets.FirstOrDefault(t => t.IsShared) is { } shared)
             throw new TargetException($"{shared.Module}: its weight '{shared.Weight.Name}' is also read by "
-                + $"{string.Join(", ", shared.Weight.Uses.Where(u => u.Node != shared.Node).Select(u => $"'{u.Node.Name}' ({u.Node.OpType})"))} (tied embeddings); "
+                + $"{string.Join(", ", shared.OtherReaders.Select(n => $"'{n.Name}' ({n.OpType})"))} (tied embeddings); "
                 + "training it would change the other silently. Leave it out of --targets, or export the model untied.");
     }
 
@@ -171,8 +173,9 @@ public sealed class ArtifactBuilder : IDisposable
             parameters.Write(module + ".B", start.B);
         if (start.Weight is not null)
             parameters.Write(module + ".weight", start.Weight);
-        if (start.Residual is not null)
-            _residuals[start.Site.Weight.Name] = (frozen.Append(start.Residual), _options.ResidualType);
+        var residual = start.Residual is not null && start.Site.SliceStart is not null ? _packed.Add(start.Site, start.Residual) : start.Residual;
+        if (residual is not null)
+            _residuals[start.Site.Weight.Name] = (frozen.Append(residual), _options.ResidualType);
     }
 
     private List<SafetensorsDeclaration> DeclareParameters()
@@ -300,6 +303,7 @@ public sealed class ArtifactBuilder : IDisposable
         ElementType = _source.Graph.FindInitializer(site.Weight.Name)!.Constant!.ElementType.ShortName(),
         In = site.In,
         Out = site.Out,
+        SliceStart = site.SliceStart,
         Rank = RankOf,
         Scale = _options.Scale,
         ResidualName = _options.Method == AdapterMethod.Full ? site.Module + ".weight" : site.Weight.Name,

@@ -1,28 +1,24 @@
-using System.Text.RegularExpressions;
 using SorsaOrt.Ir;
 
 namespace SorsaOrt.GraphBuilder;
 
-/// <summary>Finds the Linears of a graph by structure and names them by what the exporter left.</summary>
-public static partial class LinearSites
+/// <summary>Finds the Linears of a graph by structure and names them by what the exporter left, or by their place.</summary>
+public static class LinearSites
 {
-    private const string NameScopes = "pkg.torch.onnx.name_scopes";
-
     /// <summary>
     /// Every product whose right side leads, through Transpose, Cast and Identity only, to a stored rank-2 float tensor,
-    /// in graph order.
+    /// in graph order; one whose outputs are split gives a Linear for each part.
     /// </summary>
-    /// <remarks>Needs constants as initializers and inferred shapes. Source of the forms: the exports of optimum, TorchScript and dynamo.</remarks>
+    /// <remarks>Needs constants as initializers and inferred shapes. Source of the forms: the exports of optimum, TorchScript, dynamo and the ORT GenAI builder.</remarks>
     public static IReadOnlyList<LinearSite> Find(Graph graph)
     {
-        var matches = graph.Nodes.Select(Match).OfType<LinearSite>().ToList();
-        var position = new BlockPosition(graph, matches.Select(m => m.Node));
+        var matches = Products(graph).SelectMany(Parts).ToList();
+        var position = new BlockPosition(graph, matches);
         var sites = new List<LinearSite>();
         var names = new Dictionary<string, int>(StringComparer.Ordinal);
         foreach (var match in matches)
         {
-            var place = position.Describe(match.Node);
-            var module = ModuleName(match.Node, match.Weight) ?? place ?? $"linear.{sites.Count}";
+            var module = ModuleNames.Of(match, position.Describe(match)) ?? $"linear.{sites.Count}";
             if (names.TryGetValue(module, out var seen))
                 module = $"{module}.{names[module] = seen + 1}";
             else
@@ -30,6 +26,25 @@ public static partial class LinearSites
             sites.Add(match with { Module = module, Role = module[(module.LastIndexOf('.') + 1)..] });
         }
         return sites;
+    }
+
+    /// <summary>The products themselves, not yet named, packed ones whole.</summary>
+    internal static IEnumerable<LinearSite> Products(Graph graph) => graph.Nodes.Select(Match).OfType<LinearSite>();
+
+    private static IEnumerable<LinearSite> Parts(LinearSite product)
+    {
+        if (PackedProducts.SplitOf(product.Node.Output) is not { } split)
+        {
+            yield return product;
+            yield break;
+        }
+        var start = 0;
+        foreach (var part in split.Outputs)
+        {
+            var width = checked((int)part!.Shape![^1].Value!.Value);
+            yield return product with { Out = width, SliceStart = start, Output = part };
+            start += width;
+        }
     }
 
     private static LinearSite? Match(Node node)
@@ -62,23 +77,4 @@ public static partial class LinearSites
         var (rows, columns) = (checked((int)weight.Shape[0]), checked((int)weight.Shape[1]));
         return transB ? new LinearSite("", "", node, right, false, columns, rows) : new LinearSite("", "", node, right, true, rows, columns);
     }
-
-    private static string? ModuleName(Node node, Value weight)
-    {
-        foreach (var (key, value) in node.Metadata)
-        {
-            // A Python list in a string; the element before the last is the module, the last the FX node.
-            if (key == NameScopes && QuotedText().Matches(value) is { Count: >= 2 } scopes && scopes[^2].Groups[1].Value is { Length: > 0 } scope)
-                return scope;
-        }
-        if (node.Name.StartsWith('/') && node.Name.LastIndexOf('/') is > 0 and var end)
-            return node.Name[1..end].Replace('/', '.');
-        return ModulePath().Match(weight.Name) is { Success: true } path ? path.Groups[1].Value : null;
-    }
-
-    [GeneratedRegex("'([^']*)'", RegexOptions.NonBacktracking)]
-    private static partial Regex QuotedText();
-
-    [GeneratedRegex(@"^((?:[A-Za-z_][A-Za-z0-9_]*\.)*[A-Za-z_][A-Za-z0-9_]*?)(?:\.MatMul)?\.weight$", RegexOptions.NonBacktracking)]
-    private static partial Regex ModulePath();
 }

@@ -30,12 +30,17 @@ public sealed record PreparedModel(Model Model, OpBuilder Builder, Value Tokens,
         ToWorkingOpset.Run(model);
         ConstantNodesToInitializers.Run(graph);
         var op = new OpBuilder(graph);
-        var logits = TokenInputs.Fix(graph, op);
+        TokenInputs.Fix(graph, op);
         graph.RemoveUnused();
+        ComputeInFloat32.Run(graph);
+        var refused = OpenFusedOps.Run(graph);
         Simplify.Run(model);
+        PackedProducts.Run(graph, op, LinearSites.Products(graph).Select(p => p.Node));
         graph.RemoveUnused();
         graph.SortTopologically();
-        logits = graph.Outputs[0];
-        return new PreparedModel(model, op, graph.Inputs.First(i => i.Name == TokenInputs.Known[0]), logits, LinearSites.Find(graph));
+        var logits = graph.Outputs[0];
+        var sites = LinearSites.Find(graph);
+        UnsupportedNodes.Refuse(graph, logits, sites, refused);
+        return new PreparedModel(model, op, graph.Inputs.First(i => i.Name == TokenInputs.Known[0]), logits, sites);
     }
 }

@@ -11,7 +11,7 @@ namespace SorsaOrt.GraphBuilder;
 /// <param name="S">[r], or null.</param>
 /// <param name="B">[out, r], or null.</param>
 /// <param name="Weight">[out, in] for full fine-tuning, or null.</param>
-/// <param name="Residual">Frozen weight in the layout and element type it is stored in, as bytes; null where it is the weight itself.</param>
+/// <param name="Residual">Frozen weight in the layout and element type it is stored in, as bytes; of a packed weight the target's slice; null where it is the weight itself.</param>
 internal sealed record TargetStart(LinearSite Site, float[]? A, float[]? S, float[]? B, float[]? Weight, byte[]? Residual)
 {
     /// <summary>Computes the start of one target from its weight or from given factors.</summary>
@@ -25,7 +25,7 @@ internal sealed record TargetStart(LinearSite Site, float[]? A, float[]? S, floa
                 return FromWeight(site, weight, given);
             if (NonFinite.Find(weight) is { Count: > 0 } bad)
                 throw new DecompositionException(string.Create(CultureInfo.InvariantCulture,
-                    $"it holds {bad.Count} values that are not finite, the first at row {bad.First / site.Weight.Constant!.Shape[1]}, column {bad.First % site.Weight.Constant.Shape[1]}"));
+                    $"it holds {bad.Count} values that are not finite, the first at row {bad.First / Columns(site)}, column {bad.First % Columns(site)}"));
             return options.Method == AdapterMethod.Sorsa ? Sorsa(site, weight, options, given, seed) : TwoFactors(site, weight, options, given, seed);
         }
         catch (DecompositionException e)
@@ -84,7 +84,10 @@ internal sealed record TargetStart(LinearSite Site, float[]? A, float[]? S, floa
         return true;
     }
 
-    private static byte[] Encode(float[] residual, ElementType type)
+    private static int Columns(LinearSite site) => site.Transposed ? site.Out : site.In;
+
+    /// <summary>The bytes of a weight in an element type.</summary>
+    public static byte[] Encode(float[] residual, ElementType type)
     {
         if (type == ElementType.Float32)
             return MemoryMarshal.AsBytes(residual.AsSpan()).ToArray();

@@ -57,6 +57,17 @@ public static class TokenInputs
 
     private static void MakeEmpty(Graph graph, OpBuilder op, Value input, Value ids)
     {
+        // A fused attention takes no past for an empty one; the GenAI builder does not even say how wide it is.
+        foreach (var (node, index) in input.Uses.ToArray())
+        {
+            if (index > 2 && node.OpType.EndsWith("Attention", StringComparison.Ordinal))
+                node.SetInput(index, null);
+        }
+        if (input.Uses.Count == 0)
+        {
+            graph.RemoveInput(input);
+            return;
+        }
         var shape = input.Shape!;
         if (shape[1].Value is null || shape[3].Value is null)
             throw new UnsupportedGraphException($"the cache input '{input.Name}' is {input.Type}; heads and head size must be numbers");

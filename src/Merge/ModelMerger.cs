@@ -38,8 +38,8 @@ public sealed class ModelMerger
     {
         using var model = OnnxReader.Read(_artifacts.PathOf(ArtifactFiles.SourceModel));
         using var frozen = OnnxReader.Read(_artifacts.PathOf(ArtifactFiles.EvalModel));
-        foreach (var target in _artifacts.Manifest.Targets)
-            Replace(model.Graph, target, frozen.Graph);
+        foreach (var targets in _artifacts.Manifest.Targets.GroupBy(t => t.WeightName, StringComparer.Ordinal))
+            Replace(model.Graph, [.. targets], frozen.Graph);
         using var files = new StagedFiles(outputPath, force);
         var layout = new SourceLayout(_artifacts.Manifest, model.Graph);
         layout.WriteData(files);
@@ -54,13 +54,16 @@ public sealed class ModelMerger
         return _artifacts.Manifest.Targets.Count;
     }
 
-    private void Replace(Graph graph, TargetWeight target, Graph frozen)
+    // The targets of one stored weight: one that is all of it, or slices of a packed one.
+    private void Replace(Graph graph, IReadOnlyList<TargetWeight> targets, Graph frozen)
     {
+        var target = targets[0];
         var weight = graph.FindInitializer(target.WeightName)
             ?? throw new ArtifactMismatchException($"source_model.onnx has no initializer '{target.WeightName}' for {target.Module}; build the artifacts again.");
         var stored = weight.Constant!;
         var type = _type ?? stored.ElementType;
-        var merged = new ComputedTensor(type, stored.Shape, () => Encode(Fold(target, stored.Shape, frozen), type, target.Module));
+        float[] Folded() => target.SliceStart is null ? Fold(target, FrozenWeight(target, stored.Shape, frozen)) : FoldPacked(targets, stored, frozen);
+        var merged = new ComputedTensor(type, stored.Shape, () => Encode(Folded(), type, target.Module));
         if (type == stored.ElementType)
         {
             graph.MakeInitializer(weight, merged);
@@ -76,11 +79,40 @@ public sealed class ModelMerger
         graph.SortTopologically();
     }
 
-    // The merged weight in the layout of the user's model.
-    private float[] Fold(TargetWeight target, IReadOnlyList<long> shape, Graph frozen)
+    // A packed weight with the slices of its targets merged; the other slices are as the user's model has them.
+    private float[] FoldPacked(IReadOnlyList<TargetWeight> targets, Tensor stored, Graph frozen)
+    {
+        var merged = stored.ToFloat32() ?? throw new ArtifactMismatchException($"'{targets[0].WeightName}' is {stored}, which cannot be merged; build the artifacts again.");
+        var residual = FrozenWeight(targets[0], stored.Shape, frozen);
+        foreach (var target in targets)
+        {
+            var (start, storedOut) = (target.SliceStart ?? -1, stored.Shape[target.Transposed ? 1 : 0]);
+            if (start < 0 || start + target.Out > storedOut || stored.Shape[target.Transposed ? 0 : 1] != target.In)
+                throw new ArtifactMismatchException($"{target.Module} is {target.Out} × {target.In} from {start} on, its weight {stored}; build the artifacts again.");
+            var slice = new OutputSlice(target.Transposed, (int)target.In, (int)storedOut, (int)start, (int)target.Out);
+            slice.Put<float>(Fold(target, residual is null ? null : slice.Take<float>(residual)), merged);
+        }
+        return merged;
+    }
+
+    // The frozen weight beside the adapters, whole; null for full fine-tuning, which has none.
+    private float[]? FrozenWeight(TargetWeight target, IReadOnlyList<long> shape, Graph frozen)
+    {
+        if (_artifacts.Manifest.Method == TrainingMethod.Full)
+            return null;
+        var residual = frozen.FindInitializer(target.ResidualName)?.Constant
+            ?? throw new ArtifactMismatchException($"eval_model.onnx has no residual '{target.ResidualName}' for {target.Module}; build the artifacts again.");
+        if (!residual.Shape.SequenceEqual(shape))
+            throw new ArtifactMismatchException($"the residual of {target.Module} is {residual}, its weight [{string.Join(',', shape)}]; build the artifacts again.");
+        return residual.ToFloat32()
+            ?? throw new ArtifactMismatchException($"the residual of {target.Module} is {residual}, which cannot be merged; build the artifacts again.");
+    }
+
+    // The merged weight of one target in the layout of the user's model; takes over the residual.
+    private float[] Fold(TargetWeight target, float[]? weight)
     {
         var (rows, columns) = (checked((int)target.Out), checked((int)target.In));
-        if (_artifacts.Manifest.Method == TrainingMethod.Full)
+        if (weight is null)
         {
             var trained = _parameters.ReadFloats(target.Module + ".weight");
             if (!target.Transposed)
@@ -89,12 +121,6 @@ public sealed class ModelMerger
             MatrixLayout.Transpose<float>(trained, rows, columns, turned);
             return turned;
         }
-        var residual = frozen.FindInitializer(target.ResidualName)?.Constant
-            ?? throw new ArtifactMismatchException($"eval_model.onnx has no residual '{target.ResidualName}' for {target.Module}; build the artifacts again.");
-        if (!residual.Shape.SequenceEqual(shape))
-            throw new ArtifactMismatchException($"the residual of {target.Module} is {residual}, its weight [{string.Join(',', shape)}]; build the artifacts again.");
-        var weight = residual.ToFloat32()
-            ?? throw new ArtifactMismatchException($"the residual of {target.Module} is {residual}, which cannot be merged; build the artifacts again.");
         var (a, b) = (_parameters.ReadFloats(target.Module + ".A"), _parameters.ReadFloats(target.Module + ".B"));
         if (_artifacts.Manifest.Method == TrainingMethod.Sorsa)
             Residual.Fold(weight, target.Transposed, new SorsaFactors(target.Rank, rows, columns, a, _parameters.ReadFloats(target.Module + ".S"), b), target.Scale, weight);

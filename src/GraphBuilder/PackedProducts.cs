@@ -1,0 +1,78 @@
+using SorsaOrt.Ir;
+
+namespace SorsaOrt.GraphBuilder;
+
+/// <summary>Brings Linears with packed weights (QKV, gate and up) into one form: the product, a Split of its outputs, the bias of each part.</summary>
+/// <remarks>Needs inferred shapes. Slices that cut all outputs into pieces become a Split; a bias moves behind it, each part getting its own.</remarks>
+internal static class PackedProducts
+{
+    /// <summary>Rewrites the graph; <paramref name="linears"/> are the products with stored weights.</summary>
+    public static void Run(Graph graph, OpBuilder op, IEnumerable<Node> linears)
+    {
+        var changed = false;
+        foreach (var linear in linears.ToArray())
+        {
+            var (product, bias) = (linear.Output, BiasOf(linear.Output));
+            var packed = bias?.Output ?? product;
+            if (graph.Outputs.Contains(product) || graph.Outputs.Contains(packed))
+                continue;
+            op.Scope = linear.Name.Length > 0 ? linear.Name : product.Name;
+            if (SplitOf(packed) is null && !SlicesToSplit(graph, op, packed))
+                continue;
+            changed = true;
+            if (bias is not null)
+                MoveBias(graph, op, product, bias, SplitOf(packed)!);
+        }
+        if (!changed)
+            return;
+        graph.RemoveUnused();
+        graph.SortTopologically();
+    }
+
+    /// <summary>The Split along the last axis into parts of known lengths that alone reads <paramref name="value"/>, or null.</summary>
+    public static Node? SplitOf(Value value)
+    {
+        if (value.Uses is not [{ InputIndex: 0, Node: { } node }] || !node.Is("Split") || value.Shape is not { } shape || node.Outputs.Count < 2)
+            return null;
+        var axis = node.Int("axis", 0);
+        return (axis == -1 || axis == shape.Count - 1) && node.Outputs.All(o => o?.Shape?[^1].Value is > 0) ? node : null;
+    }
+
+    private static Node? BiasOf(Value product) =>
+        product.Uses is [{ Node: { } node }] && node.Is("Add") && node.Inputs.Any(i => i?.Constant is { Shape.Count: 1 } bias && product.Shape?[^1].Is(bias.Shape[0]) == true) ? node : null;
+
+    private static bool SlicesToSplit(Graph graph, OpBuilder op, Value value)
+    {
+        if (value.Uses.Count < 2 || value.Shape is not [.., { Value: { } width }] shape)
+            return false;
+        var cuts = new List<(long Start, long End, Node Node)>();
+        foreach (var (node, index) in value.Uses)
+        {
+            if (index != 0 || !node.Is("Slice") || Constant(node, 1) is not [var start] || Constant(node, 2) is not [var end]
+                || Constant(node, 3) is not [var axis] || (axis != -1 && axis != shape.Count - 1) || node.InputOrNull(4) is not null && Constant(node, 4) is not [1])
+                return false;
+            cuts.Add((start < 0 ? start + width : start, end < 0 ? end + width : Math.Min(end, width), node));
+        }
+        cuts.Sort((a, b) => a.Start.CompareTo(b.Start));
+        if (cuts[0].Start != 0 || cuts[^1].End != width || cuts.Zip(cuts.Skip(1)).Any(p => p.First.End != p.Second.Start))
+            return false;
+        var parts = op.Split(value, -1, [.. cuts.Select(c => c.End - c.Start)]);
+        for (var i = 0; i < cuts.Count; i++)
+            cuts[i].Node.Output.ReplaceAllUsesWith(parts[i]);
+        graph.RemoveNodes(cuts.Select(c => c.Node).ToHashSet());
+        return true;
+    }
+
+    private static void MoveBias(Graph graph, OpBuilder op, Value product, Node add, Node split)
+    {
+        var bias = add.Inputs.First(i => i?.Constant is { Shape.Count: 1 })!;
+        var lengths = split.Outputs.Select(o => o!.Shape![^1].Value!.Value).ToArray();
+        var (parts, biases) = (op.Split(product, -1, lengths), op.Split(bias, 0, lengths));
+        for (var i = 0; i < lengths.Length; i++)
+            split.Outputs[i]!.ReplaceAllUsesWith(op.Add(parts[i], biases[i]));
+        graph.RemoveNodes(new HashSet<Node> { split });
+        graph.RemoveNodes(new HashSet<Node> { add });
+    }
+
+    private static IReadOnlyList<long>? Constant(Node node, int input) => node.InputOrNull(input)?.Constant?.ToInt64();
+}
