@@ -5,18 +5,31 @@ namespace SorsaOrt.GraphBuilder;
 /// <summary>Which exporter a model came from, for people to read; nothing is decided by it.</summary>
 public static class ExportFamily
 {
-    /// <summary>A short name such as <c>TorchScript (torch.onnx or optimum)</c>.</summary>
+    private const string DynamoMetadata = "pkg.torch.onnx";
+
+    /// <summary>A short name such as <c>TorchScript (torch.onnx or optimum), fp16</c>. Call it on the model as read.</summary>
     public static string Describe(Model model)
+    {
+        var stored = model.Graph.Initializers.Where(v => v.Constant!.Shape.Count == 2).GroupBy(v => v.Constant!.ElementType).MaxBy(g => g.Sum(v => v.Constant!.ByteLength))?.Key;
+        var type = stored switch { ElementType.Float16 => ", fp16", ElementType.BFloat16 => ", bf16", _ => "" };
+        return Exporter(model) + type;
+    }
+
+    private static string Exporter(Model model)
     {
         var nodes = model.Graph.Nodes;
         if (model.Metadata.Any(m => m.Key == "sorsa.architecture"))
             return HasCache(model) ? "sorsa export, with cache" : "sorsa export";
         if (nodes.Any(n => n.Is("GroupQueryAttention", "com.microsoft")))
             return nodes.Any(n => n.Is("MatMulNBits", "com.microsoft")) ? "ORT GenAI builder, int4" : "ORT GenAI builder";
+        if (model.ProducerName == "onnxruntime.transformers")
+            return "onnxruntime.transformers.optimizer";
         if (nodes.Any(n => n.Domain == "com.microsoft") || nodes.Any(n => n.Is("SimplifiedLayerNormalization")))
-            return "optimised by ONNX Runtime";
-        if (nodes.Any(n => n.Metadata.Any(m => m.Key.StartsWith("pkg.torch.onnx", StringComparison.Ordinal))))
+            return "saved by an ONNX Runtime session after optimisation";
+        if (nodes.Any(n => n.Metadata.Any(m => m.Key.StartsWith(DynamoMetadata, StringComparison.Ordinal))))
             return "torch.onnx (dynamo)";
+        if (model.ProducerName == "pytorch" && nodes.Any(n => n.Name.StartsWith("node_", StringComparison.Ordinal)))
+            return "torch.onnx (dynamo), metadata stripped";
         if (nodes.Any(n => n.Name.StartsWith("/model/", StringComparison.Ordinal)))
             return HasCache(model) ? "TorchScript (torch.onnx or optimum), with cache" : "TorchScript (torch.onnx or optimum)";
         return model.ProducerName.Length > 0 ? model.ProducerName : "unknown";

@@ -24,7 +24,7 @@ internal sealed class InspectVerb : VerbOptions
         var sites = PreparedModel.From(model).Sites;
         terminal.Result(string.Create(CultureInfo.InvariantCulture, $"{family}, producer {producer}, opset {opset}, {nodes} nodes, {parameters:N0} parameters, {sites.Count} Linears"));
         foreach (var site in sites)
-            terminal.Result($"  {site.Module}  {site.Role}  {site.Out} × {site.In}  {site.Weight.Constant!.ElementType.ShortName()}{(site.IsShared ? "  tied" : "")}");
+            terminal.Result($"  {site.Module}  {site.Role}  {site.Out} × {site.In}  {site.Weight.Constant!.ElementType.ShortName()}{TieOf(model.Graph, site)}");
         if (Json)
         {
             terminal.ResultJson(new
@@ -32,11 +32,18 @@ internal sealed class InspectVerb : VerbOptions
                 Family = family,
                 Opset = opset,
                 Parameters = parameters,
-                Linears = sites.Select(s => new { Name = s.Module, s.Role, s.In, s.Out, Dtype = s.Weight.Constant!.ElementType.ShortName(), Tied = s.IsShared }),
+                Linears = sites.Select(s => new { Name = s.Module, s.Role, s.In, s.Out, Dtype = s.Weight.Constant!.ElementType.ShortName(), Tied = s.IsShared, Tie = TiedWeights.Of(model.Graph, s) switch { Tie.Shared => "shared", Tie.EqualContents => "equal contents, stored twice", _ => "none" } }),
             });
         }
         return ExitCode.Done;
     }
+
+    private static string TieOf(Graph graph, LinearSite site) => TiedWeights.Of(graph, site) switch
+    {
+        Tie.Shared => $"  tied: one tensor, '{site.Weight.Name}', with {string.Join(", ", site.OtherReaders.Select(n => $"'{n.Name}' ({n.OpType})"))}",
+        Tie.EqualContents => "  tied: equal contents, stored twice",
+        _ => "",
+    };
 
     private int DescribeArtifacts(Terminal terminal)
     {

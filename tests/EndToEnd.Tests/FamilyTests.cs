@@ -1,0 +1,111 @@
+using System.Globalization;
+using SorsaOrt.Artifacts;
+using SorsaOrt.Ir;
+using SorsaOrt.Ir.Serialization;
+using SorsaOrt.TestSupport;
+using Xunit;
+
+namespace SorsaOrt.EndToEnd.Tests;
+
+/// <summary>Every exporter's form of one model through build-artifacts, train and merge: the same training, and the user's own file back.</summary>
+public sealed class FamilyTests(ITestOutputHelper output)
+{
+    private static readonly Lazy<double[]> Decomposed = new(() =>
+    {
+        using var scratch = new ScratchFolder();
+        return Train(scratch, Goldens.Model, GivenFactors);
+    });
+
+    public static TheoryData<string> All => [.. Exports.Float32, .. Exports.Narrow];
+
+    // Heads padded with zeros: other shapes, the same singular triples, so the SVD starts where the given factors do.
+    private static string[] StartOf(string family) => family.StartsWith("nano-llama-hd16/", StringComparison.Ordinal) ? ["--svd", "exact"] : GivenFactors;
+
+    private static string[] GivenFactors => ["--factors", Paths.Fixture("nano-llama", "goldens", "init", "r8", "factors.safetensors")];
+
+    [Theory]
+    [MemberData(nameof(All))]
+    public void FiveSteps_GiveTheLossesOfTheDecomposedExport_AndMergeChangesTargetWeightsOnly(string family)
+    {
+        Assert.SkipWhen(Exports.FolderOrNull(family) is null, "../shared is absent");
+        using var scratch = new ScratchFolder();
+        var losses = Train(scratch, Exports.Model(family), StartOf(family));
+        var worst = losses.Zip(Decomposed.Value, (a, b) => Math.Abs(a - b)).Max();
+        var merged = Sorsa.Run("merge", "--artifacts", scratch["artifacts"], "--checkpoint", scratch["run"], "--out", scratch["merged.onnx"], "--verify", "--json", "--threads", "1").Expect(0);
+        output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{family}: loss {losses[^1]:0.0000}, off by {worst:0.0e+0}; merged off by {merged.Json.GetProperty("max_logit_difference").GetDouble():0.0e+0}"));
+        Assert.InRange(worst, 0, LossTolerance(family));
+        Assert.Equal(family.Contains("bf16", StringComparison.Ordinal), merged.Error.Contains("verified computing in float32", StringComparison.Ordinal));
+        CompareWithSource(scratch, Exports.Model(family));
+    }
+
+    /// <summary>Where only some parts of a packed weight are trained, the others keep their bytes.</summary>
+    [Fact]
+    public void PackedWeight_KeepsThePartsThatAreNotTrained()
+    {
+        const string Family = "nano-llama-hd16/genai-fp16-cuda", Weight = "model.layers.2.attn.qkv_proj.MatMul.weight";
+        using var scratch = new ScratchFolder();
+        Train(scratch, Exports.Model(Family), ["--targets", "q_proj,v_proj", "--residual-dtype", "fp16"]);
+        Sorsa.Run("merge", "--artifacts", scratch["artifacts"], "--checkpoint", scratch["run"], "--out", scratch["merged.onnx"], "--verify").Expect(0);
+        using var before = OnnxReader.Read(Exports.Model(Family));
+        using var after = OnnxReader.Read(scratch["merged.onnx"]);
+        var (old, now) = (before.Graph.FindInitializer(Weight)!.Constant!.ToArray<ushort>(), after.Graph.FindInitializer(Weight)!.Constant!.ToArray<ushort>());
+        Assert.Equal(64 * 256, old.Length);
+        // [64, 256]: 128 columns of q, 64 of k, 64 of v.
+        var changed = Enumerable.Range(0, old.Length).Where(i => old[i] != now[i]).Select(i => i % 256).ToHashSet();
+        Assert.DoesNotContain(changed, c => c is >= 128 and < 192);
+        Assert.Contains(changed, c => c < 128);
+        Assert.Contains(changed, c => c >= 192);
+    }
+
+    [Theory]
+    [InlineData("optimum-no-past")]
+    [InlineData("optimum-with-past")]
+    [InlineData("dynamo-opset18")]
+    public void TinyMath_BuildsTrainsMergesAndEvaluates(string export)
+    {
+        Assert.SkipWhen(Paths.SharedOrNull is null, "../shared is absent");
+        using var scratch = new ScratchFolder();
+        var (model, tokenizer) = (Paths.Shared("exports", "tiny-math", export, "model.onnx"), Paths.TinyMath("tokenizer.model"));
+        Sorsa.Run("build-artifacts", "--model", model, "--out", scratch["artifacts"], "--rank", "8").Expect(0);
+        Sorsa.Run("train", "--artifacts", scratch["artifacts"], "--data", Paths.TinyMath("train.jsonl"), "--tokenizer", tokenizer, "--out", scratch["run"],
+            "--max-steps", "20", "--batch-size", "8", "--accumulation", "1", "--max-length", "256", "--lr", "2e-3", "--threads", "1").Expect(0);
+        Sorsa.Run("merge", "--artifacts", scratch["artifacts"], "--checkpoint", scratch["run"], "--out", scratch["merged.onnx"], "--verify").Expect(0);
+        double Loss(string path) => Sorsa.Run("evaluate", "--model", path, "--data", Paths.TinyMath("test.jsonl"), "--tokenizer", tokenizer, "--metric", "loss", "--limit", "20", "--json")
+            .Expect(0).Json.GetProperty("loss").GetDouble();
+        Assert.InRange(Loss(scratch["merged.onnx"]), 0, 0.8 * Loss(model));
+    }
+
+    // Weights rounded to bfloat16 are another function: the first loss differs as the logits do.
+    private static double LossTolerance(string family) => family.Contains("bf16", StringComparison.Ordinal) ? 5e-3 : Exports.Narrow.Contains(family) ? 1e-3 : 1e-5;
+
+    private static double[] Train(ScratchFolder scratch, string model, string[] options)
+    {
+        Goldens.WriteRows(scratch["rows.jsonl"]);
+        Sorsa.Run(["build-artifacts", "--model", model, "--out", scratch["artifacts"], "--rank", "8", .. options]).Expect(0);
+        Sorsa.Run("train", "--artifacts", scratch["artifacts"], "--data", scratch["rows.jsonl"], "--out", scratch["run"], "--no-shuffle", "--max-length", "48", "--max-steps", "5",
+            "--batch-size", "4", "--accumulation", "1", "--lr", "1e-3", "--gamma", "0", "--threads", "1").Expect(0);
+        return [.. Goldens.Steps(scratch["run"]).Select(s => s.GetProperty("loss").GetDouble())];
+    }
+
+    private static void CompareWithSource(ScratchFolder scratch, string model)
+    {
+        var targets = ArtifactSet.Open(scratch["artifacts"], Verification.Full).Manifest.Targets.Select(t => t.WeightName).ToHashSet(StringComparer.Ordinal);
+        using var before = OnnxReader.Read(model);
+        using var after = OnnxReader.Read(scratch["merged.onnx"]);
+        Assert.Equal(before.Graph.ToString(), after.Graph.ToString());
+        Assert.Equal(before.Opsets, after.Opsets);
+        Assert.Equal(before.ExternalLocations.Keys, after.ExternalLocations.Keys);
+        foreach (var (old, now) in before.Graph.Initializers.Zip(after.Graph.Initializers))
+        {
+            Assert.Equal((old.Name, old.Constant!.ElementType), (now.Name, now.Constant!.ElementType));
+            Assert.True(targets.Contains(old.Name) != Bytes(old.Constant).SequenceEqual(Bytes(now.Constant)), $"{old.Name}: a target must change, anything else must not");
+        }
+    }
+
+    private static byte[] Bytes(Tensor tensor)
+    {
+        using var stream = new MemoryStream();
+        tensor.WriteTo(stream);
+        return stream.ToArray();
+    }
+}
