@@ -11,6 +11,12 @@ namespace SorsaOrt.EndToEnd.Tests;
 public sealed class FamilyTests(ITestOutputHelper output)
 {
     private static readonly Lazy<double[]> FromGivenFactors = new(() => TrainDecomposed(GivenFactors)), FromSvd = new(() => TrainDecomposed(ExactSvd));
+    private static readonly Lazy<double[]> Padded = new(() =>
+    {
+        using var scratch = new ScratchFolder();
+        return Train(scratch, Exports.Model(Unfused), ExactSvd);
+    });
+    private const string Unfused = "nano-llama-hd16/genai-fp32-cpu-unfused";
 
     public static TheoryData<string> All => [.. Exports.Float32, .. Exports.Narrow];
 
@@ -24,13 +30,16 @@ public sealed class FamilyTests(ITestOutputHelper output)
     {
         Assert.SkipWhen(Exports.FolderOrNull(family) is null, "../shared is absent");
         using var scratch = new ScratchFolder();
-        // Heads padded with zeros make other shapes but the same singular triples: there an SVD is the common start.
+        // Heads padded with zeros make other shapes but the same singular triples: there an SVD is the common start. Its zeros are rounded,
+        // and Adam makes steps of what should be no gradient at all: 1.3e-5 from the model without padding, among each other as the others.
         var padded = family.StartsWith("nano-llama-hd16/", StringComparison.Ordinal);
         var losses = Train(scratch, Exports.Model(family), padded ? ExactSvd : GivenFactors);
         var worst = losses.Zip((padded ? FromSvd : FromGivenFactors).Value, (a, b) => Math.Abs(a - b)).Max();
         var merged = Sorsa.Run("merge", "--artifacts", scratch["artifacts"], "--checkpoint", scratch["run"], "--out", scratch["merged.onnx"], "--verify", "--json", "--threads", "1").Expect(0);
         output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{family}: loss {losses[^1]:0.0000}, off by {worst:0.0e+0}; merged off by {merged.Json.GetProperty("max_logit_difference").GetDouble():0.0e+0}"));
-        Assert.InRange(worst, 0, LossTolerance(family));
+        Assert.InRange(worst, 0, LossTolerance(family) + (padded ? 1e-5 : 0));
+        if (padded && Exports.FolderOrNull(Unfused) is not null)
+            Assert.InRange(losses.Zip(Padded.Value, (a, b) => Math.Abs(a - b)).Max(), 0, LossTolerance(family));
         Assert.Equal(family.Contains("bf16", StringComparison.Ordinal), merged.Error.Contains("verified computing in float32", StringComparison.Ordinal));
         CompareWithSource(scratch, Exports.Model(family));
     }
