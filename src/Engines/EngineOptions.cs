@@ -11,4 +11,7 @@ public sealed record EngineOptions
 
     /// <summary>Whether gradients, moments and the training sessions are wanted; false for evaluation alone, which then takes a fourth of the memory.</summary>
     public bool Training { get; init; } = true;
+
+    /// <summary>Where ONNX Runtime writes a profile of the training model's runs: the beginning of a path; null for none.</summary>
+    public string? ProfilePrefix { get; init; }
 }

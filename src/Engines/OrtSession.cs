@@ -65,15 +65,21 @@ internal sealed class OrtSession : IDisposable
             ExecutionMode = ExecutionMode.ORT_SEQUENTIAL,
             InterOpNumThreads = 1,
             IntraOpNumThreads = options.Threads,
-            // Batches change shape, so a memory plan of the first one only costs memory: 2000 → 1190 MB on 16 blocks of
-            // 2048 × 512 tokens; without the arena 600 MB, at the same speed.
+            // Batches change shape, so a memory plan of the first one only costs memory.
             EnableMemoryPattern = false,
-            EnableCpuMemArena = false,
+            // Without the arena every large intermediate is mapped and unmapped anew, and the page faults of that take longer than the
+            // arithmetic: docs/performance.md.
+            EnableCpuMemArena = true,
             LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_ERROR,
         };
         // A packed copy of each weight for each product that reads it (forward and backward) is 1150 MB beside SmolLM2's 566 MB, which stay
         // mapped all the same; packing anew at each product is lost in products over hundreds of tokens.
         session.AddSessionConfigEntry("session.disable_prepacking", "1");
+        if (options.ProfilePrefix is { } prefix)
+        {
+            session.ProfileOutputPathPrefix = prefix; // first: profiling is enabled with the prefix of that moment
+            session.EnableProfiling = true;
+        }
         try
         {
             AppendProvider(session, options.Device);

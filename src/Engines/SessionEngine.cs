@@ -35,7 +35,7 @@ public sealed class SessionEngine : IDisposable
             if (options.Training)
             {
                 _training = BindTraining(Own(new OrtSession(artifacts.PathOf(ArtifactFiles.TrainingModel), options)));
-                _optimizer = Own(new OptimizerStep(artifacts, _state, options));
+                _optimizer = Own(new OptimizerStep(artifacts, _state, options with { ProfilePrefix = null }));
             }
         }
         catch

@@ -1,0 +1,31 @@
+using CommandLine;
+
+namespace SorsaOrt.Benchmarks;
+
+/// <summary>What is measured.</summary>
+public sealed class StepOptions
+{
+    [Option("artifacts", Required = true, HelpText = "Folder that sorsa build-artifacts wrote.")]
+    public string Artifacts { get; set; } = "";
+
+    [Option("batch-size", Default = 2, HelpText = "Rows of a micro-batch.")]
+    public int BatchSize { get; set; }
+
+    [Option("length", Default = 256, HelpText = "Tokens of a row.")]
+    public int Length { get; set; }
+
+    [Option("label-share", Default = 0.5, HelpText = "Share of tokens that count in the loss; the last ones of each row.")]
+    public double LabelShare { get; set; }
+
+    [Option("steps", Default = 6, HelpText = "Steps measured, after one that is not.")]
+    public int Steps { get; set; }
+
+    [Option("threads", Default = 0, HelpText = "Threads of a session; 0 lets ONNX Runtime choose.")]
+    public int Threads { get; set; }
+
+    [Option("no-profile", HelpText = "Leave out the share of time by operator.")]
+    public bool NoProfile { get; set; }
+
+    [Option("keep-profile", HelpText = "Keep ONNX Runtime's profile under this name.")]
+    public string? KeepProfile { get; set; }
+}
