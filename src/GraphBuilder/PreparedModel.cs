@@ -35,6 +35,7 @@ public sealed record PreparedModel(Model Model, OpBuilder Builder, Value Tokens,
         ComputeInFloat32.Run(graph);
         var refused = OpenFusedOps.Run(graph);
         Simplify.Run(model);
+        GatherStoredRows.Run(graph);
         PackedProducts.Run(graph, op, LinearSites.Products(graph).Select(p => p.Node));
         graph.RemoveUnused();
         graph.SortTopologically();

@@ -47,6 +47,45 @@ public sealed class ModelMergerTests
         }
     }
 
+    /// <summary>q, k and v in one float16 weight [64, 256]: what is written there is rounded once, and k, which is no target, keeps its bytes.</summary>
+    [Theory]
+    [InlineData(AdapterMethod.Sorsa, ElementType.Float32)]
+    [InlineData(AdapterMethod.Sorsa, ElementType.Float16)]
+    [InlineData(AdapterMethod.Pissa, ElementType.BFloat16)]
+    [InlineData(AdapterMethod.Full, ElementType.Float32)]
+    public void PackedWeight_GivesBackTheModel_AndExactlyWhereNoTargetIs(AdapterMethod method, ElementType residual)
+    {
+        using var folder = new TemporaryFolder();
+        var source = Paths.Fixture("exports", "nano-llama-hd16", "genai-fp16-cuda", "model.onnx");
+        ArtifactBuilder.Build(new BuildOptions
+        {
+            ModelPath = source,
+            OutputFolder = folder.At("artifacts"),
+            Rank = 8,
+            Method = method,
+            Targets = "q_proj,v_proj",
+            ResidualType = residual,
+        });
+        var artifacts = ArtifactSet.Open(folder.At("artifacts"), Verification.Full);
+        Assert.Equal([0L, 192L], artifacts.Manifest.Targets.Take(2).Select(t => t.SliceStart!.Value));
+        Assert.Equal(10, ModelMerger.Merge(artifacts, null, folder.At("merged.onnx"), null, false));
+        using var before = OnnxReader.Read(source);
+        using var after = OnnxReader.Read(folder.At("merged.onnx"));
+        Assert.Equal(before.Graph.ToString(), after.Graph.ToString());
+        foreach (var (old, now) in before.Graph.Initializers.Zip(after.Graph.Initializers))
+        {
+            if (!old.Name.Contains("qkv", StringComparison.Ordinal))
+            {
+                Assert.Equal(Bytes(old.Constant!), Bytes(now.Constant!));
+                continue;
+            }
+            var (o, n) = (old.Constant!.ToFloat32()!, now.Constant!.ToFloat32()!);
+            var tolerance = residual == ElementType.BFloat16 ? 4e-3f : residual == ElementType.Float16 ? 5e-4f : 0;
+            for (var i = 0; i < o.Length; i++)
+                Assert.Equal(o[i], n[i], i % 256 is >= 128 and < 192 ? 0 : tolerance * Math.Max(1, Math.Abs(o[i])));
+        }
+    }
+
     [Fact]
     public void ExistingOutput_IsRefused_AndLeftAsItWas()
     {
