@@ -50,6 +50,9 @@ public sealed record Manifest
     [JsonRequired]
     public IReadOnlyList<string> TokenInputs { get; init; } = [];
 
+    /// <summary>Whether attention_mask may hold segment numbers, so that samples share a row and do not see each other.</summary>
+    public bool TakesSegments { get; init; }
+
     /// <summary>Words in the vocabulary.</summary>
     [JsonRequired]
     public int VocabularySize { get; init; }

@@ -8,6 +8,11 @@ internal static class Printable
 {
     private const int Longest = 2000;
 
+    /// <summary>A piece of a model's answer, without the control characters that a terminal would obey; line ends and tabs stay.</summary>
+    public static string Stream(string text) =>
+        text.AsSpan().ContainsAnyInRange('\0', '\u001f') || text.AsSpan().ContainsAnyInRange('\u007f', '\u009f')
+            ? string.Concat(text.Where(c => !char.IsControl(c) || c is '\n' or '\t')) : text;
+
     /// <summary>Control characters escaped, over-long text cut.</summary>
     public static string Text(string text)
     {

@@ -1,10 +1,10 @@
 namespace SorsaOrt.Data;
 
-/// <summary>A micro-batch: B rows padded on the right to S tokens. Its buffers are used again by the next read into it.</summary>
+/// <summary>A micro-batch: B rows of a sample or several, padded on the right to S tokens. Its buffers are used again by the next read into it.</summary>
 public sealed class Batch
 {
     private long[] _inputIds = [], _attentionMask = [], _positionIds = [], _labels = [], _labelPositions = [], _labelIds = [];
-    private int[] _rows = [];
+    private readonly List<int> _rows = [];
 
     /// <summary>Rows B.</summary>
     public int BatchSize { get; private set; }
@@ -21,10 +21,10 @@ public sealed class Batch
     /// <summary>Token ids [B, S].</summary>
     public Memory<long> InputIds => _inputIds.AsMemory(0, BatchSize * SequenceLength);
 
-    /// <summary>1 for a token, 0 for padding [B, S].</summary>
+    /// <summary>1 for a token, 0 for padding; where samples share a row, the sample's number in it, from 1 [B, S].</summary>
     public Memory<long> AttentionMask => _attentionMask.AsMemory(0, BatchSize * SequenceLength);
 
-    /// <summary>0 … S − 1 in every row, over padding too [B, S].</summary>
+    /// <summary>Counted from 0 in every sample; padding counts on [B, S].</summary>
     public Memory<long> PositionIds => _positionIds.AsMemory(0, BatchSize * SequenceLength);
 
     /// <summary>Token ids that count in the loss, −100 elsewhere; not shifted [B, S].</summary>
@@ -36,8 +36,8 @@ public sealed class Batch
     /// <summary>The token to be predicted at each of <see cref="LabelPositions"/> [N].</summary>
     public Memory<long> LabelIds => _labelIds.AsMemory(0, LabelCount);
 
-    /// <summary>Lines of the rows in their file, from 1 [B]: for messages.</summary>
-    public ReadOnlyMemory<int> Rows => _rows.AsMemory(0, BatchSize);
+    /// <summary>Lines of the samples in their file, from 1, in order: for messages.</summary>
+    public IReadOnlyList<int> Rows => _rows;
 
     /// <summary>Takes the shape of a new content; everything is padding afterwards.</summary>
     internal void Begin(int batchSize, int sequenceLength, int paddingId)
@@ -52,24 +52,34 @@ public sealed class Batch
             _labelPositions = new long[size];
             _labelIds = new long[size];
         }
-        if (_rows.Length < batchSize)
-            _rows = new int[batchSize];
+        _rows.Clear();
         (BatchSize, SequenceLength, TokenCount, LabelCount) = (batchSize, sequenceLength, 0, 0);
         InputIds.Span.Fill(paddingId);
         AttentionMask.Span.Clear();
         Labels.Span.Fill(RowParser.NoLabel);
-        for (int i = 0; i < size; i++)
-            _positionIds[i] = i % sequenceLength;
     }
 
-    /// <summary>Writes row <paramref name="b"/>; rows come in order.</summary>
-    internal void SetRow(int b, in EncodedRow row, int line)
+    /// <summary>Writes the samples of row <paramref name="b"/>, one after the other; rows come in order.</summary>
+    internal void SetRow(int b, IReadOnlyList<(EncodedRow Row, int Line)> samples)
     {
-        int start = b * SequenceLength;
+        int start = b * SequenceLength, end = start + SequenceLength;
+        for (int i = 0; i < samples.Count; i++)
+        {
+            SetSample(start, samples[i].Row, i + 1);
+            start += samples[i].Row.InputIds.Length;
+            _rows.Add(samples[i].Line);
+        }
+        for (int position = samples[^1].Row.InputIds.Length; start < end; start++)
+            _positionIds[start] = position++;
+    }
+
+    private void SetSample(int start, in EncodedRow row, int segment)
+    {
         for (int t = 0; t < row.InputIds.Length; t++)
         {
             _inputIds[start + t] = row.InputIds[t];
-            _attentionMask[start + t] = 1;
+            _attentionMask[start + t] = segment;
+            _positionIds[start + t] = t;
             _labels[start + t] = row.Labels[t];
             if (t > 0 && row.Labels[t] != RowParser.NoLabel)
             {
@@ -77,7 +87,6 @@ public sealed class Batch
                 _labelIds[LabelCount++] = row.Labels[t];
             }
         }
-        _rows[b] = line;
         TokenCount += row.InputIds.Length;
     }
 }

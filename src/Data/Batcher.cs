@@ -17,11 +17,18 @@ public sealed record BatchOptions
 
     /// <summary>Pads rows to a multiple of this many tokens (never beyond the maximum length), so that few shapes occur; 1: only to the longest row.</summary>
     public int PadToMultipleOf { get; init; } = 1;
+
+    /// <summary>Samples that share a row, for each row (<see cref="Packing"/>); null: each has its own.</summary>
+    public IReadOnlyList<int[]>? Packed { get; init; }
+
+    /// <summary>Sorts so many neighbouring rows of an epoch's order by length before they are cut into micro-batches, so that little is padding; 0: none.</summary>
+    /// <remarks>With the rows of one optimizer step (batch size times accumulation) the step's rows, and so its gradient, stay the same.</remarks>
+    public int SortedRows { get; init; }
 }
 
 /// <summary>Micro-batches by number: micro-batch k is always the same, so a position is one number and resuming neither skips nor replays a row.</summary>
 /// <remarks>
-/// An epoch has M = ⌈rows / batch size⌉ micro-batches, the last perhaps short; micro-batch k is number k mod M of epoch ⌊k / M⌋. Optimizer step s takes
+/// A row is a sample, or several that are packed together. An epoch has M = ⌈rows / batch size⌉ micro-batches, the last perhaps short; micro-batch k is number k mod M of epoch ⌊k / M⌋. Optimizer step s takes
 /// micro-batches s·K … s·K + K − 1, so those left over at the end of an epoch flow into the first step of the next. Steps per epoch are ⌊M / K⌋, at
 /// least 1; those left at the very end are dropped. Source: goldens/REFERENCE.md, training step.
 /// </remarks>
@@ -31,7 +38,8 @@ public sealed class Batcher
     private readonly RowEncoder _encoder;
     private readonly BatchOptions _options;
     private readonly int[] _order;
-    private readonly EncodedRow[] _rows;
+    private readonly int[]? _sizes;
+    private readonly List<(EncodedRow Row, int Line)>[] _rows;
     private long _orderEpoch = -1;
 
     /// <summary>Micro-batches of a file's rows.</summary>
@@ -46,12 +54,15 @@ public sealed class Batcher
         _file = file;
         _encoder = encoder;
         _options = options;
-        _order = new int[file.Count];
-        _rows = new EncodedRow[Math.Min(options.BatchSize, file.Count)];
+        ArgumentOutOfRangeException.ThrowIfNegative(options.SortedRows);
+        _order = new int[options.Packed?.Count ?? file.Count];
+        _rows = [.. Enumerable.Range(0, Math.Min(options.BatchSize, _order.Length)).Select(_ => new List<(EncodedRow, int)>())];
+        if (options.SortedRows > 0)
+            _sizes = [.. Enumerable.Range(0, _order.Length).Select(row => Samples(row).Sum(file.SizeOf))];
     }
 
     /// <summary>Micro-batches of an epoch, M.</summary>
-    public long MicroBatchesPerEpoch => ((long)_file.Count + _options.BatchSize - 1) / _options.BatchSize;
+    public long MicroBatchesPerEpoch => ((long)_order.Length + _options.BatchSize - 1) / _options.BatchSize;
 
     /// <summary>Optimizer steps of an epoch: ⌊M / accumulation⌋, at least 1.</summary>
     public long StepsPerEpoch => Math.Max(1, MicroBatchesPerEpoch / _options.Accumulation);
@@ -82,17 +93,21 @@ public sealed class Batcher
         ArgumentNullException.ThrowIfNull(batch);
         OrderRows(index / MicroBatchesPerEpoch);
         long first = index % MicroBatchesPerEpoch * _options.BatchSize;
-        int count = (int)Math.Min(_options.BatchSize, _file.Count - first);
+        int count = (int)Math.Min(_options.BatchSize, _order.Length - first);
         int longest = 0;
         for (int b = 0; b < count; b++)
         {
-            _rows[b] = _encoder.Encode(_file, _file.Read(_order[first + b]));
-            longest = Math.Max(longest, _rows[b].InputIds.Length);
+            _rows[b].Clear();
+            foreach (int sample in Samples(_order[first + b]))
+                _rows[b].Add((_encoder.Encode(_file, _file.Read(sample)), _file.LineOf(sample)));
+            longest = Math.Max(longest, _rows[b].Sum(r => r.Row.InputIds.Length));
         }
         batch.Begin(count, PaddedLength(longest), _encoder.PaddingId);
         for (int b = 0; b < count; b++)
-            batch.SetRow(b, _rows[b], _file.LineOf(_order[first + b]));
+            batch.SetRow(b, _rows[b]);
     }
+
+    private IReadOnlyList<int> Samples(int row) => _options.Packed is { } packed ? packed[row] : [row];
 
     private int PaddedLength(int longest)
     {
@@ -107,11 +122,20 @@ public sealed class Batcher
         if (_options.Shuffle)
         {
             Permutation.Fill(_order, _options.Seed, epoch);
-            _orderEpoch = epoch;
-            return;
         }
-        for (int i = 0; i < _order.Length; i++)
-            _order[i] = i;
-        _orderEpoch = 0;
+        else
+        {
+            for (int i = 0; i < _order.Length; i++)
+                _order[i] = i;
+        }
+        if (_sizes is not null)
+        {
+            for (int start = 0; start < _order.Length; start += _options.SortedRows)
+            {
+                int[] sorted = [.. _order.Skip(start).Take(_options.SortedRows).OrderByDescending(row => _sizes[row])];
+                sorted.CopyTo(_order, start);
+            }
+        }
+        _orderEpoch = _options.Shuffle ? epoch : 0;
     }
 }

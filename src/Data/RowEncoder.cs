@@ -70,19 +70,20 @@ public sealed class RowEncoder
         Check(file, row);
         _ids.Clear();
         _labels.Clear();
-        if (_tokenizer!.BosId >= 0)
+        bool hasBos = _tokenizer!.BosId >= 0 && (row is TextRow || _template.BeginsWithBos);
+        if (hasBos)
             Add(_tokenizer.BosId, learn: row is TextRow);
         foreach (var segment in Render(file, row))
         {
             int from = _ids.Count;
-            _tokenizer.Encode(segment.Text, segment.Continues, _ids);
+            _tokenizer.Encode(segment.Text, segment.Continues, _ids, segment.Data);
             for (int i = from; i < _ids.Count; i++)
                 _labels.Add(segment.Learn ? _ids[i] : RowParser.NoLabel);
         }
-        if (_ids[^1] != _tokenizer.EosId)
+        if (_ids.Count == 0 || _ids[^1] != _tokenizer.EosId)
             Add(_tokenizer.EosId, learn: true);
         int[] ids = [.. _ids], labels = [.. _labels];
-        return row is TextRow && ids.Length > MaxLength ? new(ids[..MaxLength], labels[..MaxLength]) : Cut(ids, labels, keepFirst: _tokenizer.BosId >= 0);
+        return row is TextRow && ids.Length > MaxLength ? new(ids[..MaxLength], labels[..MaxLength]) : Cut(ids, labels, keepFirst: hasBos || ids[0] == _tokenizer.BosId);
     }
 
     private void Add(int id, bool learn)

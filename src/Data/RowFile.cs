@@ -1,9 +1,12 @@
+using System.Security.Cryptography;
+
 namespace SorsaOrt.Data;
 
-/// <summary>The rows of a .jsonl or .json file: checked and indexed once, then read from disk one at a time. Only 16 bytes per row are held.</summary>
+/// <summary>The rows of a .jsonl, .json or .parquet file: checked and indexed once, then read from disk one at a time. Only 16 bytes per row are held.</summary>
+/// <remarks>A Parquet file's rows are written as JSON lines to a temporary file first: it can only be read a row group at a time.</remarks>
 public sealed class RowFile : IDisposable
 {
-    private readonly FileStream _stream;
+    private FileStream _stream;
     private readonly List<(long Offset, int Length, int Line)> _rows = [];
 
     private RowFile(string path, FileStream stream)
@@ -28,23 +31,24 @@ public sealed class RowFile : IDisposable
     public string Fingerprint { get; private set; } = "";
 
     /// <summary>Reads the file once, checking every row.</summary>
-    /// <param name="path">A .jsonl file (a row per line; blank lines are skipped) or a .json file (one array of rows, or lines).</param>
+    /// <param name="path">A .jsonl file (a row per line; blank lines are skipped) a .json file (one array of rows, or lines), or a .parquet file.</param>
     /// <param name="check">What else a row must be, such as <see cref="RowEncoder.Check"/>: throws <see cref="DataFormatException"/> through <see cref="Refuse"/>.</param>
     /// <param name="skipBadRows">Leaves bad rows out and counts them, instead of refusing the file.</param>
     public static RowFile Open(string path, Action<RowFile, Row>? check = null, bool skipBadRows = false)
     {
         ArgumentNullException.ThrowIfNull(path);
         string extension = Path.GetExtension(path).ToUpperInvariant();
-        if (extension == ".PARQUET")
-            throw new DataFormatException(path, "Parquet files are not read yet", "Convert it to .jsonl, one row per line.");
-        if (extension is not (".JSONL" or ".JSON" or ".NDJSON"))
+        if (extension is not (".JSONL" or ".JSON" or ".NDJSON" or ".PARQUET"))
             throw new DataFormatException(path, "the file is none of .jsonl, .json, .parquet", "Name it by its content: one JSON object per line is .jsonl.");
         var stream = InputFile.Open(path, "data file");
         var file = new RowFile(path, stream);
         try
         {
-            file.Fingerprint = Convert.ToHexStringLower(RowIndex.Scan(stream, path, extension == ".JSON",
-                (json, offset, line) => file.Add(json, offset, line, check, skipBadRows)));
+            if (extension == ".PARQUET")
+                file.TakeParquet();
+            byte[] digest = RowIndex.Scan(file._stream, path, extension == ".JSON", (json, offset, line) => file.Add(json, offset, line, check, skipBadRows));
+            if (file.Fingerprint.Length == 0)
+                file.Fingerprint = Convert.ToHexStringLower(digest);
             if (file.Count == 0)
                 throw new DataFormatException(path, file.SkippedCount == 0 ? "the file has no rows" : $"all {file.SkippedCount} rows are bad; the first: {file.FirstSkipped}",
                     "Give a file with at least one row to learn from.");
@@ -80,11 +84,23 @@ public sealed class RowFile : IDisposable
     /// <summary>Line of row <paramref name="index"/>, from 1.</summary>
     public int LineOf(int index) => _rows[index].Line;
 
+    /// <summary>Size of row <paramref name="index"/> in the file: near enough to its length to sort by.</summary>
+    public int SizeOf(int index) => _rows[index].Length;
+
     /// <summary>The error for a row that cannot be used.</summary>
     public DataFormatException Refuse(int line, string reason) => RowParser.Bad(FilePath, line, reason);
 
     /// <summary>Closes the file.</summary>
     public void Dispose() => _stream.Dispose();
+
+    /// <summary>Goes on with the file's rows as JSON lines; the fingerprint stays that of the file itself.</summary>
+    private void TakeParquet()
+    {
+        using var parquet = _stream;
+        _stream = ParquetRows.ToJsonLines(parquet, FilePath);
+        parquet.Position = 0;
+        Fingerprint = Convert.ToHexStringLower(SHA256.HashData(parquet));
+    }
 
     private void Add(ReadOnlySpan<byte> json, long offset, int line, Action<RowFile, Row>? check, bool skipBadRows)
     {

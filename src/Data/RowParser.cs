@@ -13,7 +13,7 @@ internal static class RowParser
         "{query, response}, {question, answer}, {instruction, input, output}, {messages}, {text} or {input_ids, labels}";
     private const string Remedy = "Correct the row, or pass --skip-bad-rows to leave such rows out.";
 
-    private static readonly string[] Texts = ["query", "response", "question", "answer", "instruction", "input", "output", "text"];
+    internal static readonly string[] Texts = ["query", "response", "question", "answer", "instruction", "input", "output", "text"];
 
     /// <summary>Parses one row; throws <see cref="DataFormatException"/> with file and line.</summary>
     public static Row Parse(ReadOnlySpan<byte> json, string file, int line)

@@ -1,17 +1,19 @@
 using System.Text;
 using Microsoft.ML.Tokenizers;
+using SorsaOrt.Data.TokenizerJson;
 using PieceType = SorsaOrt.Data.SentencePieceModel.PieceType;
 
 namespace SorsaOrt.Data;
 
 /// <summary>A SentencePiece tokenizer.model.</summary>
-/// <remarks>Text never becomes a control token: an answer that spells "&lt;/s&gt;" is encoded as those four characters.</remarks>
+/// <remarks>A row's text never becomes a control token: an answer that spells "&lt;/s&gt;" is encoded as those four characters.</remarks>
 internal sealed class SentencePieceText : Tokenizer
 {
     private static readonly byte[] UnknownSign = Encoding.UTF8.GetBytes(" \u2047 ");    // as SentencePiece shows it
 
     private readonly SentencePieceModel _model;
     private readonly SentencePieceMerges _merges;
+    private readonly AddedTokens _control;
     private readonly SentencePieceNormalizer _begin;
     private readonly SentencePieceNormalizer _continue;
 
@@ -19,6 +21,8 @@ internal sealed class SentencePieceText : Tokenizer
     {
         _model = model;
         _merges = new SentencePieceMerges(model);
+        _control = new AddedTokens(model.Pieces.Index().Where(p => model.Types[p.Index] == PieceType.Control)
+            .Select(p => new AddedToken(p.Index, p.Item, IsSpecial: true, IsNormalized: false, TakesLeft: false, TakesRight: false, IsWord: false)));
         _begin = Normalizer(model.AddDummyPrefix);
         _continue = Normalizer(dummyPrefix: false);
         EndIds = [.. settings.EndIds.Where(id => id >= 0 && id < VocabularySize).Prepend(EosId).Distinct()];
@@ -50,6 +54,23 @@ internal sealed class SentencePieceText : Tokenizer
     {
         ArgumentNullException.ThrowIfNull(text);
         ArgumentNullException.ThrowIfNull(ids);
+        if (data is null)
+        {
+            EncodePlain(text, continues, ids);
+            return;
+        }
+        foreach (var part in _control.Split(text, data))   // what a template writes itself may name control tokens
+        {
+            if (part.Token is { } token)
+                ids.Add(token.Id);
+            else
+                EncodePlain(part.Text, continues, ids);
+            continues = true;
+        }
+    }
+
+    private void EncodePlain(string text, bool continues, List<int> ids)
+    {
         if (text.Length > 0)
             _merges.Encode((continues ? _continue : _begin).Normalize(text), ids);
     }

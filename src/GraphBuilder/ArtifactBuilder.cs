@@ -26,6 +26,7 @@ public sealed class ArtifactBuilder : IDisposable
     private readonly List<TrainedParameter> _parameters = [];
     private readonly Dictionary<string, (long Offset, ElementType Type)> _residuals = new(StringComparer.Ordinal);
     private long _parameterCount;
+    private bool _takesSegments;
 
     private ArtifactBuilder(BuildOptions options, Action<string> progress)
     {
@@ -84,6 +85,7 @@ public sealed class ArtifactBuilder : IDisposable
         _progress("writing the graphs");
         WriteModel(_source, ArtifactFiles.SourceModel, frozen);
 
+        _takesSegments = SegmentMask.Apply(_prepared) > 0;
         var adapted = TrainableGraph.Adapt(_prepared, _targets, _options);
         LossAndGradients.AddLoss(graph, _prepared.Builder, graph.Outputs[0]);
         WriteModel(_prepared.Model, ArtifactFiles.EvalModel, frozen);
@@ -285,6 +287,7 @@ public sealed class ArtifactBuilder : IDisposable
         ResidualType = _options.ResidualType.ShortName(),
         Recompute = _options.Recompute,
         TokenInputs = _prepared.TokenInputNames,
+        TakesSegments = _takesSegments,
         VocabularySize = vocabulary,
         HiddenSize = hiddenSize,
         Layers = Math.Max(1, _prepared.Sites.Select(s => LayerOf(s.Module)).Max() + 1),

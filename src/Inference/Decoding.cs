@@ -7,11 +7,11 @@ public static class Decoding
     /// <param name="model">The model.</param>
     /// <param name="prompts">Token ids; any number, of any lengths. They are run in batches of like lengths.</param>
     /// <param name="options">How to choose, and when to stop.</param>
-    /// <param name="onToken">Told every token as it is chosen: the prompt's number and the token.</param>
+    /// <param name="onToken">Told every token as it is chosen, the prompt's number and the token; says whether to go on.</param>
     /// <param name="cancellation">Looked at before every step.</param>
     /// <returns>Continuations in the order of the prompts.</returns>
     public static IReadOnlyList<Completion> Complete(
-        LanguageModel model, IReadOnlyList<int[]> prompts, DecodingOptions options, Action<int, int>? onToken = null, CancellationToken cancellation = default)
+        LanguageModel model, IReadOnlyList<int[]> prompts, DecodingOptions options, Func<int, int, bool>? onToken = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(prompts);
@@ -42,7 +42,7 @@ public static class Decoding
         public void End(StopReason reason) => (Ended, Reason) = (true, reason);
     }
 
-    private readonly struct Run(LanguageModel model, DecodingOptions options, TokenChoice choice, Action<int, int>? onToken)
+    private readonly struct Run(LanguageModel model, DecodingOptions options, TokenChoice choice, Func<int, int, bool>? onToken)
     {
         public void Complete(Text[] texts, CancellationToken cancellation)
         {
@@ -77,8 +77,9 @@ public static class Decoding
                 return token;
             }
             text.Tokens.Add(token);
-            onToken?.Invoke(text.Number, token);
-            if (text.Tokens.Count >= options.MaxTokens)
+            if (onToken?.Invoke(text.Number, token) == false)
+                text.End(StopReason.StopText);
+            else if (text.Tokens.Count >= options.MaxTokens)
                 text.End(StopReason.MaxTokens);
             else if (text.Prompt.Length + text.Tokens.Count >= model.MaxPositions)
                 text.End(StopReason.MaxPositions);

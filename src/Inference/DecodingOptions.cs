@@ -9,6 +9,9 @@ public sealed record DecodingOptions
     /// <summary>Tokens that end an answer, such as EOS.</summary>
     public IReadOnlyList<int> StopIds { get; init; } = [];
 
+    /// <summary>Texts that end an answer and are no part of it; none is empty. For one text at a time (<see cref="TextGeneration"/>).</summary>
+    public IReadOnlyList<string> StopTexts { get; init; } = [];
+
     /// <summary>Tokens that may be chosen: ids below this, for models with more logits than their tokenizer has tokens; 0: all.</summary>
     public int TokenCount { get; init; }
 
@@ -29,6 +32,8 @@ public sealed record DecodingOptions
         ArgumentOutOfRangeException.ThrowIfLessThan(MaxTokens, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(BatchSize, 1);
         ArgumentOutOfRangeException.ThrowIfNegative(TokenCount);
+        if (StopTexts.Any(string.IsNullOrEmpty))
+            throw new ArgumentException("A text to stop at has no characters.", nameof(StopTexts));
         if (!(Temperature >= 0 && float.IsFinite(Temperature)))
             throw new ArgumentOutOfRangeException(nameof(Temperature), Temperature, "The temperature is a number of at least 0.");
         if (!(TopP is > 0 and <= 1))
@@ -45,6 +50,8 @@ public enum StopReason
     MaxTokens,
     /// <summary>Prompt and answer fill the model's positions.</summary>
     MaxPositions,
+    /// <summary>The text came to where it was to stop.</summary>
+    StopText,
 }
 
 /// <summary>A prompt's continuation.</summary>

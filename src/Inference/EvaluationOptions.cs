@@ -15,7 +15,7 @@ public sealed record EvaluationOptions
     public int MaxTokens { get; init; } = 256;
 
     /// <summary>Rows that are sorted by length together before they are cut into batches.</summary>
-    internal int WindowRows => checked(BatchSize * 8);
+    internal int WindowRows => checked(BatchSize * 4);
 
     internal void Check()
     {

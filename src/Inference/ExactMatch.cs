@@ -10,7 +10,8 @@ namespace SorsaOrt.Inference;
 /// <param name="Expected">The result that the row holds as right.</param>
 /// <param name="Predicted">The result found in the answer; null where there is none.</param>
 /// <param name="Correct">Whether they agree.</param>
-public sealed record ScoredAnswer(int Row, string Prompt, string Answer, string Expected, string? Predicted, bool Correct);
+/// <param name="Tokens">Tokens of the answer.</param>
+public sealed record ScoredAnswer(int Row, string Prompt, string Answer, string Expected, string? Predicted, bool Correct, int Tokens);
 
 /// <summary>Answers right so far.</summary>
 /// <param name="Rows">Rows answered.</param>
@@ -21,6 +22,13 @@ public sealed record ExactMatchReport(int Rows, int Correct, long GeneratedToken
 {
     /// <summary>Share of right answers, 0 to 1.</summary>
     public double Accuracy => Rows == 0 ? 0 : (double)Correct / Rows;
+
+    internal ExactMatchReport And(ScoredAnswer answer) => this with
+    {
+        Rows = Rows + 1,
+        Correct = Correct + (answer.Correct ? 1 : 0),
+        GeneratedTokens = GeneratedTokens + answer.Tokens,
+    };
 }
 
 /// <summary>How results are found in texts.</summary>
@@ -48,12 +56,13 @@ public static class ExactMatch
     /// <param name="file">Rows of one question and one answer.</param>
     /// <param name="form">How results are found.</param>
     /// <param name="options">How much, in what portions, and how long an answer may be.</param>
-    /// <param name="onAnswer">Told every answer, in the order of the file.</param>
+    /// <param name="known">Answers found by an earlier start, by row: they are counted and not asked for again.</param>
+    /// <param name="onAnswer">Told every new answer, in the order of the file.</param>
     /// <param name="progress">Told the result so far, every few batches.</param>
     /// <param name="cancellation">Looked at before every token.</param>
     /// <exception cref="DataFormatException">No row can be evaluated.</exception>
     public static ExactMatchReport Run(LanguageModel model, Tokenizer tokenizer, Template template, RowFile file, ResultForm form, EvaluationOptions options,
-        Action<ScoredAnswer>? onAnswer = null, Action<ExactMatchReport>? progress = null, CancellationToken cancellation = default)
+        IReadOnlyDictionary<int, ScoredAnswer>? known = null, Action<ScoredAnswer>? onAnswer = null, Action<ExactMatchReport>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(file);
@@ -69,9 +78,16 @@ public static class ExactMatch
             var questions = new List<Question>();
             for (int i = start; i < Math.Min(end, start + options.WindowRows); i++)
                 Read(model, tokenizer, template, file.Read(i), form, questions, ref report);
-            var completions = Decoding.Complete(model, [.. questions.Select(q => q.Tokens)], decoding, cancellation: cancellation);
-            foreach (var (question, completion) in questions.Zip(completions))
-                Score(tokenizer, question, completion, form, onAnswer, ref report);
+            var open = questions.Where(q => known?.ContainsKey(q.Line) != true).ToList();
+            foreach (var question in questions.Except(open))
+                report = report.And(known![question.Line]);
+            var completions = Decoding.Complete(model, [.. open.Select(q => q.Tokens)], decoding, cancellation: cancellation);
+            foreach (var (question, completion) in open.Zip(completions))
+            {
+                var answer = Score(tokenizer, template, question, completion, form);
+                report = report.And(answer);
+                onAnswer?.Invoke(answer);
+            }
             progress?.Invoke(report);
         }
         if (report.Rows == 0)
@@ -104,18 +120,12 @@ public static class ExactMatch
         _ => null,
     };
 
-    private static void Score(Tokenizer tokenizer, Question question, Completion completion, ResultForm form, Action<ScoredAnswer>? onAnswer, ref ExactMatchReport report)
+    private static ScoredAnswer Score(Tokenizer tokenizer, Template template, Question question, Completion completion, ResultForm form)
     {
-        string answer = tokenizer.Decode(completion.Tokens);
+        var stream = new TokenStream(tokenizer, keepLeadingSpace: template.AnswerContinues);
+        string answer = string.Concat(completion.Tokens.Select(stream.Append)) + stream.Flush();
         string? predicted = form.Predicted(answer);
-        bool correct = predicted is not null && predicted == question.Expected;
-        report = report with
-        {
-            Rows = report.Rows + 1,
-            Correct = report.Correct + (correct ? 1 : 0),
-            GeneratedTokens = report.GeneratedTokens + completion.Tokens.Count,
-        };
-        onAnswer?.Invoke(new ScoredAnswer(question.Line, question.Prompt, answer, question.Expected, predicted, correct));
+        return new ScoredAnswer(question.Line, question.Prompt, answer, question.Expected, predicted, predicted is not null && predicted == question.Expected, completion.Tokens.Count);
     }
 
     private sealed record Question(int Line, string Prompt, int[] Tokens, string Expected);

@@ -21,15 +21,22 @@ public static class TextGeneration
         ArgumentNullException.ThrowIfNull(template);
         ArgumentNullException.ThrowIfNull(write);
         model.Check(tokenizer);
-        var pieces = new TokenStream(tokenizer, keepLeadingSpace: ReferenceEquals(template, Template.ChatMl));
+        var pieces = new TokenStream(tokenizer, keepLeadingSpace: template.AnswerContinues);
+        var stop = new StopStrings(options.StopTexts);
         var completion = Decoding.Complete(model, [template.EncodePrompt(tokenizer, question)], With(options, tokenizer), (_, token) =>
         {
-            if (pieces.Append(token) is { Length: > 0 } piece)
-                write(piece);
+            Write(stop.Append(pieces.Append(token)));
+            return !stop.Found;
         }, cancellation)[0];
-        if (pieces.Flush() is { Length: > 0 } rest)
-            write(rest);
+        Write(stop.Append(pieces.Flush()));
+        Write(stop.Flush());
         return completion;
+
+        void Write(string text)
+        {
+            if (text.Length > 0)
+                write(text);
+        }
     }
 
     /// <summary>The options with what the tokenizer says: where answers end, and no token that it does not have.</summary>

@@ -1,3 +1,4 @@
+using System.Globalization;
 using SorsaOrt.Artifacts;
 using SorsaOrt.Data;
 using SorsaOrt.Engines;
@@ -10,20 +11,35 @@ internal sealed class TrainingData : IDisposable
     private readonly RowFile _rows;
     private readonly RowFile? _evalRows;
 
+    private const int SortedEvaluationBatches = 64;   // a sum over all rows does not depend on their order
+
     private readonly string? _tokenizerFile;
+    private readonly string? _packingNote;
 
     private TrainingData(RowFile rows, RowFile? evalRows, Tokenizer? tokenizer, RowEncoder encoder, TrainingOptions options)
     {
         (_rows, _evalRows, _tokenizerFile) = (rows, evalRows, tokenizer?.FilePath);
+        var packed = options.Packing ? Pack(rows, encoder, out _packingNote) : null;
+        var isSorted = options.SortByLength && options.Shuffle && options.LossAverage == LossAverage.Tokens;
         Batches = new Batcher(rows, encoder, new BatchOptions
         {
             BatchSize = options.BatchSize,
             Accumulation = options.Accumulation,
             Shuffle = options.Shuffle,
             Seed = unchecked((ulong)options.Seed),
+            Packed = packed,
+            SortedRows = isSorted ? checked(options.BatchSize * options.Accumulation) : 0,
         });
         if (evalRows is not null)
-            Evaluation = new Batcher(evalRows, encoder, new BatchOptions { BatchSize = options.BatchSize, Accumulation = 1, Shuffle = false });
+        {
+            Evaluation = new Batcher(evalRows, encoder, new BatchOptions
+            {
+                BatchSize = options.BatchSize,
+                Accumulation = 1,
+                Shuffle = false,
+                SortedRows = checked(options.BatchSize * SortedEvaluationBatches),
+            });
+        }
     }
 
     /// <summary>Micro-batches to train on.</summary>
@@ -32,9 +48,17 @@ internal sealed class TrainingData : IDisposable
     /// <summary>Micro-batches to evaluate on, in file order.</summary>
     public Batcher? Evaluation { get; }
 
-    /// <summary>What was skipped, in words.</summary>
-    public IEnumerable<string> Notes => new[] { _rows, _evalRows }.Where(r => r is { SkippedCount: > 0 })
-        .Select(r => $"{r!.SkippedCount} bad rows of '{r.FilePath}' are skipped, {r.Count} are used; the first: {r.FirstSkipped}");
+    /// <summary>What was skipped and packed, in words.</summary>
+    public IEnumerable<string> Notes()
+    {
+        foreach (var r in new[] { _rows, _evalRows })
+        {
+            if (r is { SkippedCount: > 0 })
+                yield return $"{r.SkippedCount} bad rows of '{r.FilePath}' are skipped, {r.Count} are used; the first: {r.FirstSkipped}";
+        }
+        if (_packingNote is not null)
+            yield return _packingNote;
+    }
 
     /// <summary>Opens and checks every row.</summary>
     public static TrainingData Open(RunSettings settings, Manifest manifest, Func<string, string> resolve)
@@ -42,6 +66,8 @@ internal sealed class TrainingData : IDisposable
         var options = settings.Training;
         if (manifest.MaxPositions is { } most && options.MaxLength > most)
             throw new ConfigException($"--max-length is {options.MaxLength}, but the model takes at most {most} positions.");
+        if (options.Packing && !manifest.TakesSegments)
+            throw new ConfigException("--packing cannot be used with these artifacts: no attention was found in the model whose mask could keep samples of a row apart. Train without --packing.");
         var tokenizer = settings.Tokenizer is { } path ? Tokenizer.Load(resolve(path)) : null;
         var encoder = new RowEncoder(tokenizer, Template.Load(ResolveTemplate(settings, resolve)), options.MaxLength, manifest.VocabularySize);
         var rows = RowFile.Open(resolve(settings.Data), encoder.Check, settings.SkipBadRows);
@@ -88,6 +114,15 @@ internal sealed class TrainingData : IDisposable
         LabelPositions = batch.LabelPositions.Span,
         LabelIds = batch.LabelIds.Span,
     };
+
+    private static int[][] Pack(RowFile rows, RowEncoder encoder, out string note)
+    {
+        int[] lengths = [.. Enumerable.Range(0, rows.Count).Select(i => encoder.Encode(rows, rows.Read(i)).InputIds.Length)];
+        var packed = Packing.Of(lengths, encoder.MaxLength);
+        var share = (double)lengths.Sum(n => (long)n) / ((long)packed.Length * encoder.MaxLength);
+        note = string.Create(CultureInfo.InvariantCulture, $"{rows.Count} samples are packed into {packed.Length} rows of {encoder.MaxLength} tokens, {100 * share:0.0} % full");
+        return packed;
+    }
 
     /// <inheritdoc/>
     public void Dispose()

@@ -198,7 +198,7 @@ internal sealed class TrainingLoop
     private TrainingDivergedException Diverged(string what, double value, IReadOnlyList<Batch> batches)
     {
         _engine.DiscardGradients();
-        var lines = batches.SelectMany(b => b.Rows.ToArray()).ToArray();
+        var lines = batches.SelectMany(b => b.Rows).ToArray();
         var rows = string.Join(", ", lines.Take(MostRowsNamed)) + (lines.Length > MostRowsNamed ? $" and {lines.Length - MostRowsNamed} more" : "");
         return new TrainingDivergedException($"The {what} is {Text(value)} in step {_engine.Step + 1}, on the rows at lines {rows} of '{_record.Settings.Data}'. "
             + $"Nothing of that step is saved. {LastGood} Lower --lr, or look at those rows.");

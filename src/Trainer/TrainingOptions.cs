@@ -32,6 +32,12 @@ public sealed record TrainingOptions
     /// <summary>Whether the order of rows changes from epoch to epoch.</summary>
     public bool Shuffle { get; init; } = true;
 
+    /// <summary>Whether several samples share a row of <see cref="MaxLength"/> tokens.</summary>
+    public bool Packing { get; init; }
+
+    /// <summary>Whether the rows of a step are put together by length, so that less is padding; it changes no gradient (only with <see cref="Shuffle"/> and a mean over tokens).</summary>
+    public bool SortByLength { get; init; } = true;
+
     /// <summary>Peak learning rate η, above 0.</summary>
     public double LearningRate { get; init; } = 3e-5;
 

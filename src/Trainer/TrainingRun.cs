@@ -20,7 +20,7 @@ public sealed class TrainingRun : IDisposable
     {
         (Record, _engine, _data, _position) = (record, engine, data, position);
         _checkpoints = new CheckpointStore(folder);
-        _notes.AddRange(data.Notes);
+        _notes.AddRange(data.Notes());
     }
 
     /// <summary>Full path of the run.</summary>

@@ -136,6 +136,60 @@ public sealed class BatcherTests : IDisposable
         }
     }
 
+    [Fact]
+    public void MicroBatch_PutsPackedSamplesIntoOneRow_NumberedAndCountedFromZero()
+    {
+        using var file = RowFile.Open(_folder.Write("three.jsonl", """
+            {"input_ids": [1, 7, 8], "labels": [1, -100, 8]}
+            {"input_ids": [2, 5], "labels": [2, 5]}
+            {"input_ids": [3, 6], "labels": [3, 6]}
+            """));
+        var batch = new Batcher(file, Encoder(), new BatchOptions { Shuffle = false, Packed = [[0, 2], [1]] }).ReadMicroBatch(0);
+        Assert.Equal((2, 5, 7, 3), (batch.BatchSize, batch.SequenceLength, batch.TokenCount, batch.LabelCount));
+        Assert.Equal([1, 7, 8, 3, 6, 2, 5, 0, 0, 0], batch.InputIds.ToArray());
+        Assert.Equal([1, 1, 1, 2, 2, 1, 1, 0, 0, 0], batch.AttentionMask.ToArray());
+        Assert.Equal([0, 1, 2, 0, 1, 0, 1, 2, 3, 4], batch.PositionIds.ToArray());
+        Assert.Equal([1, 3, 5], batch.LabelPositions.ToArray());   // the first label of a sample has nothing before it
+        Assert.Equal([8, 6, 5], batch.LabelIds.ToArray());
+        Assert.Equal([1, 3, 2], batch.Rows);
+    }
+
+    [Property]
+    public bool Packing_HoldsEverySampleOnce_AndNoRowIsTooLong(byte[] sizes)
+    {
+        int[] lengths = [.. sizes.Select(s => 2 + s % 63)];
+        int[][] rows = Packing.Of(lengths, 64);
+        return rows.SelectMany(r => r).Order().SequenceEqual(Enumerable.Range(0, lengths.Length))
+            && rows.All(r => r.Length > 0 && r.Sum(i => lengths[i]) <= 64)
+            && rows.Select(r => r[0]).SequenceEqual(rows.Select(r => r[0]).Order());
+    }
+
+    [Fact]
+    public void Packing_LeavesLittleRoom()
+    {
+        var random = new Random(1);
+        int[] lengths = [.. Enumerable.Range(0, 5000).Select(_ => 60 + random.Next(240))];
+        Assert.InRange(Packing.Of(lengths, 512).Length, lengths.Sum() / 512, 1.06 * lengths.Sum() / 512);
+    }
+
+    [Fact]
+    public void SortedRows_KeepTheRowsOfAStep_AndPadLess()
+    {
+        var encoder = Encoder();
+        using var file = Rows(101, encoder);
+        var options = new BatchOptions { BatchSize = 2, Accumulation = 8, Seed = 3 };
+        Batcher plain = new(file, encoder, options), sorted = new(file, encoder, options with { SortedRows = 16 });
+        int padded = 0, paddedSorted = 0;
+        for (int step = 0; step < 6; step++)
+        {
+            Batch[] ours = [.. Enumerable.Range(8 * step, 8).Select(k => plain.ReadMicroBatch(k))], theirs = [.. Enumerable.Range(8 * step, 8).Select(k => sorted.ReadMicroBatch(k))];
+            Assert.Equal(ours.SelectMany(b => b.Rows).Order(), theirs.SelectMany(b => b.Rows).Order());
+            padded += ours.Sum(b => b.BatchSize * b.SequenceLength - b.TokenCount);
+            paddedSorted += theirs.Sum(b => b.BatchSize * b.SequenceLength - b.TokenCount);
+        }
+        Assert.True(2 * paddedSorted < padded, $"{paddedSorted} and {padded} tokens of padding");
+    }
+
     [Property]
     public bool Permutation_HoldsEveryNumberOnce_AndDependsOnSeedAndEpochOnly(ushort length, ulong seed, uint epoch)
     {

@@ -105,6 +105,53 @@ public sealed class RowEncoderTests : IDisposable
         Assert.Contains("alpaca-cot", Assert.Throws<DataFormatException>(() => Template.Load("alpacca")).Message, StringComparison.Ordinal);
     }
 
+    private const string SmolTemplate = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nHelp.<|im_end|>\n' }}{% endif %}"
+        + "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+    [Fact]
+    public void OwnChatTemplate_RendersAsJinjaDoes_AndLearnsEveryAnswer()
+    {
+        var template = Template.Load(_folder.Write("chat_template.jinja", SmolTemplate));
+        Assert.Equal("<|im_start|>system\nHelp.<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n", template.RenderPrompt("U")[0].Text);
+        var segments = template.Render(new ChatRow(1, [new("user", "U"), new("assistant", "A"), new("user", "V"), new("assistant", "B")]));
+        Assert.Equal(["A<|im_end|>", "B<|im_end|>"], segments.Where(s => s.Learn).Select(s => s.Text));
+        Assert.Equal("<|im_start|>system\nHelp.<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\nA<|im_end|>\n<|im_start|>user\nV<|im_end|>\n<|im_start|>assistant\nB<|im_end|>",
+            string.Concat(segments.Select(s => s.Text)));
+    }
+
+    [Theory]
+    [InlineData("{%- set loop_messages = messages %}{%- for m in loop_messages %}\n  {%- if m.role == 'user' %}[{{ m.content | trim }}]{% else %}{{ bos_token ~ m.content }}{% endif %}\n{%- endfor %}", "[U]")]
+    [InlineData("{# note #}\n{% for m in messages[0:] %}\n  {% if not loop.last or m['role'] is defined %}\n{{ m['content'] }};{% endif %}\n{% endfor %}end", " U ;end")]
+    public void OwnChatTemplate_KeepsWhiteSpaceAsTransformersDoes(string jinja, string expected)
+    {
+        jinja = jinja.Replace("\\n", "\n", StringComparison.Ordinal);
+        Assert.Equal(expected, Template.Load(_folder.Write("t.jinja", jinja)).RenderPrompt(" U ")[0].Text);
+    }
+
+    [Theory]
+    [InlineData("{% macro x() %}{% endmacro %}", "'macro'")]
+    [InlineData("{{ messages | tojson }}", "'tojson'")]
+    [InlineData("{{ strftime_now('%d') }}", "'strftime_now'")]
+    [InlineData("{% for m in messages %}", "endfor")]
+    [InlineData("{{ raise_exception('no system') }}", "no system")]
+    public void OwnChatTemplate_NamesWhatItDoesNotSupport(string jinja, string word)
+    {
+        string path = _folder.Write("t.jinja", jinja);
+        Assert.Contains(word, Assert.Throws<DataFormatException>(() => Template.Load(path).RenderPrompt("U")).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Data_NeverBecomesControlTokens_ButTheTemplateDoes()
+    {
+        var tokenizer = Tokenizer.Load(Paths.Fixture("tokenizers", "smollm2-tokenizer.json"));
+        var encoder = new RowEncoder(tokenizer, Template.ChatMl, 512, 49152);
+        using var file = RowFile.Open(_folder.Write("rows.jsonl", """{"question": "a<|im_end|>", "answer": "b<|im_start|>"}"""), encoder.Check);
+        var row = encoder.Encode(file, file.Read(0));
+        Assert.Equal(2, row.InputIds.Count(id => id == 1));   // user and assistant
+        Assert.Equal(2, row.InputIds.Count(id => id == 2));   // the ends of both turns
+        Assert.Equal(2, row.Labels[^1]);
+    }
+
     [Fact]
     public void AlpacaCot_AddsTheReferencesWords() =>
         Assert.Equal(AlpacaPrompt + " Let's think step by step.", Template.Load("alpaca-cot").RenderPrompt("What is 2+2?")[0].Text);

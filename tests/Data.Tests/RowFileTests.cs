@@ -1,3 +1,6 @@
+using System.Text.Json.Serialization;
+using Parquet.Serialization;
+
 namespace SorsaOrt.Data.Tests;
 
 public sealed class RowFileTests : IDisposable
@@ -102,10 +105,58 @@ public sealed class RowFileTests : IDisposable
     }
 
     [Theory]
-    [InlineData("rows.parquet", "Parquet")]
+    [InlineData("rows.parquet", "the Parquet file is damaged")]
     [InlineData("rows.csv", "none of")]
     public void Open_RefusesOtherKindsOfFiles(string name, string word) =>
         Assert.Contains(word, Assert.Throws<DataFormatException>(() => RowFile.Open(_folder.Write(name, Good))).Message, StringComparison.Ordinal);
+
+    [Fact]
+    public async Task Parquet_GivesTheSameRowsAsLines()
+    {
+        string path = Path.Combine(_folder.Path, "rows.parquet");
+        ParquetRow[] rows = [.. Enumerable.Range(0, 500).Select(i => new ParquetRow { Question = $"q{i} é", Answer = i == 7 ? null : $"a{i}", Other = i })];
+        await ParquetSerializer.SerializeAsync(rows, path);
+        var e = Assert.Throws<DataFormatException>(() => RowFile.Open(path));
+        Assert.Equal(8, e.Line);
+        using var file = RowFile.Open(path, skipBadRows: true);
+        Assert.Equal((499, 1), (file.Count, file.SkippedCount));
+        Assert.Equal(new PromptRow(1, "q0 é", "", "a0"), file.Read(0));
+        Assert.Equal(new PromptRow(500, "q499 é", "", "a499"), file.Read(498));
+        Assert.Equal(Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(path))), file.Fingerprint);
+    }
+
+    [Fact]
+    public async Task Parquet_ReadsConversationsAndTokens()
+    {
+        string chats = Path.Combine(_folder.Path, "chats.parquet"), tokens = Path.Combine(_folder.Path, "tokens.parquet");
+        await ParquetSerializer.SerializeAsync([
+            new ParquetChat { Messages = [new() { Role = "user", Content = "u" }, new() { Role = "assistant", Content = "a" }] },
+            new ParquetChat { Messages = [] },
+            new ParquetChat { Messages = [new() { Role = "assistant", Content = "b" }] }], chats);
+        await ParquetSerializer.SerializeAsync([new ParquetTokens { InputIds = [1, 5, 6], Labels = [-100, 5, 6] }, new ParquetTokens { InputIds = [7, 8], Labels = [7, 8] }], tokens);
+        using var chatRows = RowFile.Open(chats, skipBadRows: true);
+        Assert.Equal(2, chatRows.Count);
+        Assert.Equal([new("user", "u"), new("assistant", "a")], Assert.IsType<ChatRow>(chatRows.Read(0)).Messages);
+        Assert.Equal([new("assistant", "b")], Assert.IsType<ChatRow>(chatRows.Read(1)).Messages);
+        using var tokenRows = RowFile.Open(tokens);
+        Assert.Equal([-100, 5, 6], Assert.IsType<TokenRow>(tokenRows.Read(0)).Labels);
+        Assert.Equal([7, 8], Assert.IsType<TokenRow>(tokenRows.Read(1)).InputIds);
+    }
+
+    [Fact]
+    public async Task Parquet_RefusesEveryTruncationAndManyFlips()
+    {
+        string path = Path.Combine(_folder.Path, "rows.parquet");
+        await ParquetSerializer.SerializeAsync([new ParquetRow { Question = "q", Answer = "a" }], path);
+        byte[] whole = File.ReadAllBytes(path);
+        for (int length = 1; length < whole.Length; length += 7)
+            Assert.Throws<DataFormatException>(() => RowFile.Open(_folder.Write("cut.parquet", whole[..length])));
+        for (int variant = 0; variant < 100; variant++)
+        {
+            var error = Record.Exception(() => RowFile.Open(_folder.Write("flipped.parquet", TestSupport.HostileCase.Flip(whole, 9, 2, 0, variant))).Dispose());
+            Assert.True(error is null or DataFormatException, $"variant {variant}: {error}");
+        }
+    }
 
     [Fact]
     public void Fingerprint_IsTheSha256OfTheFile()
@@ -113,5 +164,40 @@ public sealed class RowFileTests : IDisposable
         string path = _folder.Write("rows.jsonl", Good);
         using var file = RowFile.Open(path);
         Assert.Equal(Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(path))), file.Fingerprint);
+    }
+
+    private sealed class ParquetRow
+    {
+        [JsonPropertyName("question")]
+        public string? Question { get; set; }
+
+        [JsonPropertyName("answer")]
+        public string? Answer { get; set; }
+
+        public int Other { get; set; }
+    }
+
+    private sealed class ParquetChat
+    {
+        [JsonPropertyName("messages")]
+        public List<ParquetMessage>? Messages { get; set; }
+    }
+
+    private sealed class ParquetMessage
+    {
+        [JsonPropertyName("role")]
+        public string? Role { get; set; }
+
+        [JsonPropertyName("content")]
+        public string? Content { get; set; }
+    }
+
+    private sealed class ParquetTokens
+    {
+        [JsonPropertyName("input_ids")]
+        public List<long>? InputIds { get; set; }
+
+        [JsonPropertyName("labels")]
+        public List<int>? Labels { get; set; }
     }
 }

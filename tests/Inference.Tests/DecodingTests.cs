@@ -93,7 +93,7 @@ public sealed class DecodingTests
     {
         using var source = new CancellationTokenSource();
         using var model = new ScriptedModel(4, _ => 3);
-        Assert.Throws<OperationCanceledException>(() => Decoding.Complete(model, [[1]], new DecodingOptions(), (_, _) => source.Cancel(), source.Token));
+        Assert.Throws<OperationCanceledException>(() => Decoding.Complete(model, [[1]], new DecodingOptions(), (_, _) => { source.Cancel(); return true; }, source.Token));
     }
 
     [Fact]
@@ -116,8 +116,20 @@ public sealed class DecodingTests
         Assert.DoesNotContain("", pieces);
     }
 
+    [Theory]
+    [InlineData("###", "12 + 30", "12 ", "+ 30###x")]
+    [InlineData("###", "a", "a#", "###")]
+    [InlineData("###", "ab", "a", "b")]
+    [InlineData("ba", "aab", "a", "ab")]
+    [InlineData("yz", "x", "xy", "z!")]
+    public void StopStrings_EndTheTextBeforeTheFirst_WhereverThePiecesAreCut(string stop, string expected, params string[] pieces)
+    {
+        var strings = new StopStrings([stop, "never"]);
+        Assert.Equal(expected, string.Concat(pieces.Select(strings.Append)) + strings.Flush());
+    }
+
     private static IReadOnlyList<Completion> Complete(LanguageModel model, int[][] prompts, DecodingOptions options, Action<int, int>? onToken = null) =>
-        Decoding.Complete(model, prompts, options, onToken, TestContext.Current.CancellationToken);
+        Decoding.Complete(model, prompts, options, (prompt, token) => { onToken?.Invoke(prompt, token); return true; }, TestContext.Current.CancellationToken);
 
     private static void AssertSameTokens(LanguageModel a, LanguageModel b, int[][] prompts)
     {

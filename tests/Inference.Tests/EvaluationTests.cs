@@ -71,7 +71,7 @@ public sealed class EvaluationTests
         using var model = Scripted(tokenizer, Template.Alpaca, answers);
         var told = new List<ScoredAnswer>();
         var progress = new List<ExactMatchReport>();
-        var report = ExactMatch.Run(model, tokenizer, Template.Alpaca, file, ResultForm.Gsm8k, new EvaluationOptions { BatchSize = 3, MaxTokens = 40 }, told.Add, progress.Add, cancellation: TestContext.Current.CancellationToken);
+        var report = ExactMatch.Run(model, tokenizer, Template.Alpaca, file, ResultForm.Gsm8k, new EvaluationOptions { BatchSize = 3, MaxTokens = 40 }, null, told.Add, progress.Add, TestContext.Current.CancellationToken);
         Assert.Equal((4, 2, 2), (report.Rows, report.Correct, report.Refused.Count));
         Assert.Equal(0.5, report.Accuracy);
         Assert.StartsWith("line 4: ", report.Refused.First, StringComparison.Ordinal);

@@ -1,5 +1,5 @@
+using System.Diagnostics;
 using System.Globalization;
-using System.Text.Json;
 using CommandLine;
 using SorsaOrt.Artifacts;
 using SorsaOrt.Data;
@@ -35,6 +35,9 @@ internal abstract class ModelVerbOptions : VerbOptions
     [Option("max-tokens", Default = 256, HelpText = "Most tokens of an answer.")]
     public int MaxTokens { get; set; }
 
+    /// <summary>Step of the checkpoint that was opened.</summary>
+    protected long? CheckpointStep { get; private set; }
+
     /// <summary>Opens what --model, or --artifacts with --checkpoint, names.</summary>
     protected LanguageModel OpenModel()
     {
@@ -45,6 +48,7 @@ internal abstract class ModelVerbOptions : VerbOptions
             return OnnxLanguageModel.Open(Model, options);
         var artifacts = ArtifactSet.Open(Artifacts!, Verification.Full);
         using var checkpoint = Checkpoint is null ? null : CheckpointStore.OpenNamed(Checkpoint, artifacts, out _);
+        CheckpointStep = checkpoint?.State.Step;
         return ArtifactLanguageModel.Open(artifacts, checkpoint, options);
     }
 }
@@ -70,10 +74,10 @@ internal sealed class EvaluateVerb : ModelVerbOptions
     [Option("skip-bad-rows", HelpText = "Count and skip rows that cannot be used.")]
     public bool SkipBadRows { get; set; }
 
-    [Option("answers", MetaValue = "FILE.jsonl", HelpText = "Write every answer there.")]
-    public string? Answers { get; set; }
+    [Option("out", MetaValue = "FILE.jsonl", HelpText = "Write every answer there; a second start goes on after the answers that are there already.")]
+    public string? Out { get; set; }
 
-    [Option("force", HelpText = "Replace an existing --answers file.")]
+    [Option("force", HelpText = "Replace an existing --out file.")]
     public bool Force { get; set; }
 
     /// <summary>Answers that were right in the run just made.</summary>
@@ -84,10 +88,12 @@ internal sealed class EvaluateVerb : ModelVerbOptions
         var metric = Choice.Of<ResultForm?>("metric", Metric, ("loss", null), ("gsm8k", ResultForm.Gsm8k), ("math", ResultForm.Math));
         if (BatchSize < 1 || Limit < 1 || MaxTokens < 1)
             throw new UsageException("--batch-size, --limit and --max-tokens must be at least 1.");
-        using var model = OpenModel();
+        if (Out is not null && metric is null)
+            throw new UsageException("--out is for the answers of --metric gsm8k or math.");
         var tokenizer = Tokenizer is null ? null : Data.Tokenizer.Load(Tokenizer);
         var template = Data.Template.Load(Template);
         using var file = RowFile.Open(DataFile, skipBadRows: SkipBadRows);
+        using var model = OpenModel();
         var options = new EvaluationOptions { BatchSize = BatchSize, Limit = Limit, MaxTokens = MaxTokens };
         return metric is not null
             ? ExactMatchOf(terminal, metric, model, tokenizer ?? throw new UsageException($"--metric {Metric} needs --tokenizer."), template, file, options)
@@ -108,11 +114,15 @@ internal sealed class EvaluateVerb : ModelVerbOptions
 
     private int ExactMatchOf(Terminal terminal, ResultForm form, LanguageModel model, Tokenizer tokenizer, Template template, RowFile file, EvaluationOptions options)
     {
-        using var answers = Answers is null ? null : new AtomicFile(Answers, Force);
-        var report = ExactMatch.Run(model, tokenizer, template, file, form, options,
-            answer => answers?.Stream.Write([.. JsonSerializer.SerializeToUtf8Bytes(answer, JsonSettings.OneLine), (byte)'\n']),
-            r => terminal.Progress(string.Create(CultureInfo.InvariantCulture, $"{r.Rows} of {Math.Min(file.Count, Limit ?? int.MaxValue)} rows, {100 * r.Accuracy:0.0} % right")));
-        answers?.Commit();
+        using var answers = Out is null ? null : AnswerFile.Open(Out, AnswerSettings(tokenizer, file), Force);
+        if (answers is { Known.Count: > 0 })
+            terminal.Note($"{Out}: going on after {answers.Known.Count} answers");
+        var rows = Math.Min(file.Count, Limit ?? int.MaxValue);
+        var time = Stopwatch.StartNew();
+        var known = answers?.Known.Values.Sum(a => (long)a.Tokens) ?? 0;
+        var report = ExactMatch.Run(model, tokenizer, template, file, form, options, answers?.Known, answer => answers?.Add(answer),
+            r => terminal.Progress(string.Create(CultureInfo.InvariantCulture,
+                $"{r.Rows} of {rows} rows, {r.Correct} right ({100 * r.Accuracy:0.0} %), {Math.Max(0, r.GeneratedTokens - known) / time.Elapsed.TotalSeconds:0} tokens/s")));
         LastCorrect = report.Correct;
         WarnOfRefused(terminal, report.Refused);
         terminal.Result(string.Create(CultureInfo.InvariantCulture, $"exact match {report.Correct} of {report.Rows} ({100 * report.Accuracy:0.0} %)"));
@@ -120,6 +130,18 @@ internal sealed class EvaluateVerb : ModelVerbOptions
             terminal.ResultJson(new { report.Accuracy, report.Correct, report.Rows, Refused = report.Refused.Count });
         return ExitCode.Done;
     }
+
+    /// <summary>What the answers depend on; a file of others is not gone on with.</summary>
+    private Dictionary<string, string> AnswerSettings(Tokenizer tokenizer, RowFile file) => new()
+    {
+        ["metric"] = Metric,
+        ["template"] = File.Exists(Template) ? FileDigest.Of(Template).Sha256 : Template,
+        ["max_tokens"] = MaxTokens.ToString(CultureInfo.InvariantCulture),
+        ["data"] = file.Fingerprint,
+        ["tokenizer"] = FileDigest.Of(tokenizer.FilePath).Sha256,
+        ["model"] = Model is not null ? FileDigest.Of(Model).Sha256
+            : FileDigest.Of(Path.Combine(Artifacts!, ArtifactFiles.Manifest)).Sha256 + (CheckpointStep is { } step ? string.Create(CultureInfo.InvariantCulture, $" step {step}") : ""),
+    };
 
     private static void WarnOfRefused(Terminal terminal, Refusals refused)
     {

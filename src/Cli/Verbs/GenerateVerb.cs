@@ -11,6 +11,9 @@ internal sealed class GenerateVerb : ModelVerbOptions
     [Option("prompt", Required = true, MetaValue = "TEXT", HelpText = "What to answer.")]
     public string Prompt { get; set; } = "";
 
+    [Option("stop", MetaValue = "TEXT…", HelpText = "Texts at which the answer ends; they are not printed.")]
+    public IEnumerable<string> Stop { get; set; } = [];
+
     [Option("temperature", Default = 0.0, HelpText = "0: always the likeliest token.")]
     public double Temperature { get; set; }
 
@@ -26,14 +29,35 @@ internal sealed class GenerateVerb : ModelVerbOptions
             throw new UsageException("--temperature must be at least 0, --top-p above 0 and at most 1, --max-tokens at least 1.");
         if (Tokenizer is null)
             throw new UsageException("--tokenizer is needed: the tokenizer.json or tokenizer.model that came with the model.");
+        string[] stops = [.. Stop];
+        if (stops.Any(string.IsNullOrEmpty))
+            throw new UsageException("--stop needs a text.");
+        var tokenizer = Data.Tokenizer.Load(Tokenizer);
+        var template = Data.Template.Load(Template);
         using var model = OpenModel();
+        var options = new DecodingOptions { MaxTokens = MaxTokens, Temperature = (float)Temperature, TopP = (float)TopP, Seed = unchecked((ulong)Seed), StopTexts = stops };
         var watch = Stopwatch.StartNew();
-        var completion = TextGeneration.Stream(model, Data.Tokenizer.Load(Tokenizer), Data.Template.Load(Template), Prompt,
-            new DecodingOptions { MaxTokens = MaxTokens, Temperature = (float)Temperature, TopP = (float)TopP, Seed = unchecked((ulong)Seed) }, terminal.Stream);
+        TimeSpan? first = null;
+        var completion = TextGeneration.Stream(model, tokenizer, template, Prompt, options, text =>
+        {
+            first ??= watch.Elapsed;
+            terminal.Stream(Printable.Stream(text));
+        });
         terminal.Result("");
-        terminal.Note(string.Create(CultureInfo.InvariantCulture, $"{completion.Tokens.Count} tokens, {completion.Tokens.Count / watch.Elapsed.TotalSeconds:0} tokens/s"));
+        var tokens = completion.Tokens.Count;
+        var rate = tokens > 1 && first is { } start ? (tokens - 1) / (watch.Elapsed - start).TotalSeconds : tokens / watch.Elapsed.TotalSeconds;
+        terminal.Note(string.Create(CultureInfo.InvariantCulture,
+            $"{tokens} tokens, {rate:0.0} tokens/s after the first, which took {Terminal.Duration(first ?? watch.Elapsed)}; ended by {Reason(completion.Reason)}"));
         if (Json)
-            terminal.ResultJson(new { Tokens = completion.Tokens.Count, Reason = completion.Reason.ToString(), Seconds = watch.Elapsed.TotalSeconds });
+            terminal.ResultJson(new { Tokens = tokens, Reason = completion.Reason.ToString(), Seconds = watch.Elapsed.TotalSeconds, TokensPerSecond = rate });
         return ExitCode.Done;
     }
+
+    private static string Reason(StopReason reason) => reason switch
+    {
+        StopReason.EndToken => "the model",
+        StopReason.MaxTokens => "--max-tokens",
+        StopReason.StopText => "--stop",
+        _ => "the model's last position",
+    };
 }

@@ -44,6 +44,12 @@ internal sealed class TrainVerb : VerbOptions
     [Option("max-length", Default = 512, HelpText = "Longest row in tokens; longer ones lose the left of their prompt.")]
     public int MaxLength { get; set; }
 
+    [Option("packing", HelpText = "Put several samples into a row of --max-length; they do not see each other.")]
+    public bool Packing { get; set; }
+
+    [Option("no-sort", HelpText = "Do not put rows of like length together within a step (sorting changes no gradient).")]
+    public bool NoSort { get; set; }
+
     [Option("no-shuffle", HelpText = "Take rows in the order of the file.")]
     public bool NoShuffle { get; set; }
 
@@ -179,6 +185,8 @@ internal sealed class TrainVerb : VerbOptions
             Accumulation = Accumulation,
             MaxLength = MaxLength,
             Shuffle = !NoShuffle,
+            Packing = Packing,
+            SortByLength = !NoSort,
             LearningRate = LearningRate,
             Gamma = Gamma,
             WeightDecay = WeightDecay,
