@@ -23,6 +23,9 @@ public sealed class StepOptions
     [Option("threads", Default = 0, HelpText = "Threads of a session; 0 lets ONNX Runtime choose.")]
     public int Threads { get; set; }
 
+    [Option("pack-weights", HelpText = "Keep packed copies of the frozen weights.")]
+    public bool PackWeights { get; set; }
+
     [Option("no-profile", HelpText = "Leave out the share of time by operator.")]
     public bool NoProfile { get; set; }
 

@@ -12,6 +12,12 @@ public sealed record EngineOptions
     /// <summary>Whether gradients, moments and the training sessions are wanted; false for evaluation alone, which then takes a fourth of the memory.</summary>
     public bool Training { get; init; } = true;
 
+    /// <summary>
+    /// Whether ONNX Runtime keeps a packed copy of each frozen weight for each product that reads it, forward and backward: faster products, and about
+    /// twice the weights in memory. Results are the same bits for the same choice only.
+    /// </summary>
+    public bool PackWeights { get; init; }
+
     /// <summary>Where ONNX Runtime writes a profile of the training model's runs: the beginning of a path; null for none.</summary>
     public string? ProfilePrefix { get; init; }
 }

@@ -140,7 +140,7 @@ public sealed class SessionEngine : IDisposable
     private const int LossSumSlot = 1;
 
     // Its session is loaded when first needed: training without evaluation never pays for it.
-    private EvaluationRun Evaluation => _evaluation ??= Own(new EvaluationRun(_artifacts, _options, _state, _tokens));
+    private EvaluationRun Evaluation => _evaluation ??= Own(new EvaluationRun(_artifacts, _options with { PackWeights = false }, _state, _tokens));
 
     private BoundRun BindTraining(OrtSession session)
     {

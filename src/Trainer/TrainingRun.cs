@@ -53,7 +53,7 @@ public sealed class TrainingRun : IDisposable
         SessionEngine? engine = null;
         try
         {
-            engine = SessionEngine.Open(artifacts, new EngineOptions { Device = device, Threads = resolved.Threads });
+            engine = SessionEngine.Open(artifacts, new EngineOptions { Device = device, Threads = resolved.Threads, PackWeights = resolved.PackWeights });
             var record = new RunRecord
             {
                 Settings = resolved,
@@ -91,7 +91,7 @@ public sealed class TrainingRun : IDisposable
         try
         {
             CheckInputs(record, data.Inputs(settings, record.Resolve));
-            engine = SessionEngine.Open(artifacts, new EngineOptions { Device = DeviceOf(settings), Threads = settings.Threads });
+            engine = SessionEngine.Open(artifacts, new EngineOptions { Device = DeviceOf(settings), Threads = settings.Threads, PackWeights = settings.PackWeights });
             IReadOnlyList<string> warnings = [];
             var position = new RunPosition();
             if (hasCheckpoint)

@@ -14,10 +14,12 @@ public sealed class SessionEngineTests : IDisposable
     private SessionEngine Open(TrainingMethod method = TrainingMethod.Sorsa, EngineOptions? options = null) =>
         SessionEngine.Open(TinyArtifacts.Write(_folder["artifacts-" + method], method), options ?? Options);
 
-    [Fact]
-    public void Accumulate_GivesTheLossAndAddsScaledGradientsInPlace()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Accumulate_GivesTheLossAndAddsScaledGradientsInPlace(bool packWeights)
     {
-        using var engine = Open();
+        using var engine = Open(options: Options with { PackWeights = packWeights });
         var expected = new double[TinyArtifacts.ParameterCount];
         double[] scales = [0.25, 2, 0.5];
 

@@ -192,6 +192,16 @@ public sealed class TrainingRunTests : IDisposable
     }
 
     [Fact]
+    public void Resumed_KeepsWhetherWeightsArePacked()
+    {
+        using (var run = TrainingRun.Start(Settings() with { PackWeights = true }, _folder["packed"]))
+            run.Execute(p => { }, new CancellationToken(canceled: true));
+
+        using var resumed = TrainingRun.Resume(_folder["packed"]);
+        Assert.True(resumed.Record.Settings.PackWeights);
+    }
+
+    [Fact]
     public void Killed_BeforeTheFirstCheckpoint_StartsAnew()
     {
         Train(Settings(), "whole");
