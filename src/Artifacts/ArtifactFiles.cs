@@ -9,8 +9,12 @@ public static class ArtifactFiles
     public const string TrainingModel = "training_model.onnx";
     /// <summary>Loss alone.</summary>
     public const string EvalModel = "eval_model.onnx";
-    /// <summary>AdamW over the flat buffers.</summary>
+    /// <summary>AdamW: over the flat buffers, or over sequences where the folder holds the official training runtime's artifacts.</summary>
     public const string OptimizerModel = "optimizer_model.onnx";
+    /// <summary>AdamW over the flat buffers where <see cref="OptimizerModel"/> is the official one.</summary>
+    public const string FlatOptimizerModel = "flat_optimizer_model.onnx";
+    /// <summary>The official training runtime's checkpoint: the trainable parameters as built.</summary>
+    public const string OrtCheckpoint = "checkpoint";
     /// <summary>The orthonormality term of a matrix with orthonormal rows (A) and its gradient.</summary>
     public const string RegularizerOfRowsModel = "regularizer_rows_model.onnx";
     /// <summary>The orthonormality term of a matrix with orthonormal columns (B) and its gradient.</summary>

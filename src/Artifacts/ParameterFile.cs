@@ -48,6 +48,20 @@ public static class ParameterFile
         }
     }
 
+    /// <summary>The parameters' values, or those with a prefix on their names, as one flat buffer that lies in the file.</summary>
+    public static FlatView View(SafetensorsReader file, IReadOnlyList<TrainedParameter> parameters, string prefix = "")
+    {
+        long[] starts = [.. parameters.Select(p => p.Offset)];
+        return (offset, count) =>
+        {
+            int found = Array.BinarySearch(starts, offset);
+            TrainedParameter parameter = parameters[found >= 0 ? found : ~found - 1];
+            long within = offset - parameter.Offset;
+            int taken = (int)Math.Min(count, parameter.ElementCount - within);
+            return MemoryMarshal.Cast<byte, float>(file.Bytes(file[prefix + parameter.Name], within * sizeof(float), taken * sizeof(float)));
+        };
+    }
+
     /// <summary>Checks that the file holds exactly the parameters, with each prefix, as F32 of the right shapes.</summary>
     /// <exception cref="ArtifactMismatchException">It does not; the tensor is named.</exception>
     internal static void Check(SafetensorsReader file, IReadOnlyList<TrainedParameter> parameters, params ReadOnlySpan<string> prefixes)

@@ -41,7 +41,7 @@ internal sealed class OptimizerStep : IDisposable
         {
             BindNorms(Own(new OrtSession(artifacts.PathOf(ArtifactFiles.NormModel), options)), slices);
             BindRegularizers(artifacts, regularized, options);
-            BindUpdates(Own(new OrtSession(artifacts.PathOf(ArtifactFiles.OptimizerModel), options)), slices);
+            BindUpdates(Own(new OrtSession(artifacts.PathOf(artifacts.Has(ArtifactFiles.FlatOptimizerModel) ? ArtifactFiles.FlatOptimizerModel : ArtifactFiles.OptimizerModel), options)), slices);
         }
         catch
         {

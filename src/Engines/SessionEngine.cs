@@ -52,6 +52,8 @@ public sealed class SessionEngine : IDisposable
         ArgumentNullException.ThrowIfNull(artifacts);
         ArgumentNullException.ThrowIfNull(options);
         ArgumentOutOfRangeException.ThrowIfNegative(options.Threads);
+        if (options.Training && !artifacts.Has(ArtifactFiles.NormModel))
+            throw new EngineException($"'{artifacts.Folder}' was built with --format ort-training, for the official training runtime alone; build with --format both to train here too.");
         return new SessionEngine(artifacts, options);
     }
 

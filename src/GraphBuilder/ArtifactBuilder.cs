@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using SorsaOrt.Adapters;
 using SorsaOrt.Artifacts;
+using SorsaOrt.GraphBuilder.OrtTraining;
 using SorsaOrt.Ir;
 using SorsaOrt.Ir.Serialization;
 
@@ -90,12 +91,24 @@ public sealed class ArtifactBuilder : IDisposable
         LossAndGradients.AddLoss(graph, _prepared.Builder, graph.Outputs[0]);
         WriteModel(_prepared.Model, ArtifactFiles.EvalModel, frozen);
         LossAndGradients.AddGradients(graph, _prepared.Builder, [.. adapted.SelectMany(a => a.All)], _options.Recompute);
+        if (IsOfficial)
+            InPlaceAccumulation.Run(_prepared.Model);
         WriteModel(_prepared.Model, ArtifactFiles.TrainingModel, frozen);
-        OptimizerGraphs.Write(_folder);
+        WriteOptimizers();
 
         ArtifactSet.Write(_folder, Manifest(family, hiddenSize, vocabulary));
         return new BuildReport(_folder.FinalPath, family, ParameterCount(), _parameterCount,
             [.. _targets.Select(t => new BuiltTarget(t.Module, t.In, t.Out, RankOf))], _svd.Elapsed.TotalSeconds, _total.Elapsed.TotalSeconds, graph.Nodes.Count);
+    }
+
+    private bool IsOfficial => _options.Format != ArtifactFormat.Ort;
+
+    private void WriteOptimizers()
+    {
+        if (IsOfficial)
+            OfficialArtifacts.Write(_folder, _parameters, _options.OfficialOptimizer);
+        if (_options.Format != ArtifactFormat.OrtTraining)
+            OptimizerGraphs.Write(_folder, IsOfficial ? ArtifactFiles.FlatOptimizerModel : ArtifactFiles.OptimizerModel);
     }
 
     private int RankOf => _options.Method == AdapterMethod.Full ? 0 : _options.Rank;
@@ -255,9 +268,12 @@ public sealed class ArtifactBuilder : IDisposable
         {
             model.ProducerName = "sorsa";
             model.ProducerVersion = Version;
+            if (IsOfficial)
+                OfficialArtifacts.Restrict(model);
         }
+        var inline = IsOfficial && !ReferenceEquals(model, _source) && frozen.Length <= OfficialArtifacts.InlineBytes;
         using var stream = _folder.Create(name);
-        OnnxWriter.Write(model, stream, value => value.Constant is MappedTensor tensor && tensor.File == frozen
+        OnnxWriter.Write(model, stream, value => !inline && value.Constant is MappedTensor tensor && tensor.File == frozen
             ? new ExternalLocation(ArtifactFiles.FrozenData, tensor.Offset, tensor.ByteLength, []) : null);
         stream.Complete();
     }

@@ -37,6 +37,12 @@ public sealed record BuildOptions
     /// <summary>What the backward pass computes again.</summary>
     public Recomputation Recompute { get; init; }
 
+    /// <summary>Whose artifacts.</summary>
+    public ArtifactFormat Format { get; init; }
+
+    /// <summary>What the official optimizer_model.onnx fixes.</summary>
+    public OrtTraining.OfficialOptimizerOptions OfficialOptimizer { get; init; } = new();
+
     /// <summary>Seed of LoRA's A and of the randomised SVD.</summary>
     public long Seed { get; init; }
 

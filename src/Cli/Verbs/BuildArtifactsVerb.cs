@@ -4,6 +4,7 @@ using CommandLine;
 using SorsaOrt.Adapters;
 using SorsaOrt.Artifacts;
 using SorsaOrt.GraphBuilder;
+using SorsaOrt.GraphBuilder.OrtTraining;
 using SorsaOrt.Ir;
 
 namespace SorsaOrt.Cli.Verbs;
@@ -44,6 +45,24 @@ internal sealed class BuildArtifactsVerb : VerbOptions
     [Option("recompute", Default = "none", MetaValue = "none|layer", HelpText = "What the backward pass computes again: nothing (fastest), or the inside of every layer (least memory).")]
     public string Recompute { get; set; } = "none";
 
+    [Option("format", Default = "ort", MetaValue = "ort|ort-training|both", HelpText = "Artifacts for plain ONNX Runtime, for its official training runtime (1.19.2), or for both.")]
+    public string Format { get; set; } = "ort";
+
+    [Option("max-grad-norm", HelpText = "Official optimizer: gradients are clipped to this norm; 0 leaves them. Default 1.")]
+    public float? MaxGradNorm { get; set; }
+
+    [Option("weight-decay", HelpText = "Official optimizer: decoupled weight decay. Default 0.")]
+    public float? WeightDecay { get; set; }
+
+    [Option("gamma", HelpText = "Official optimizer: weight of the orthonormality term, taken with --lr and --accumulation. Default 0: left out.")]
+    public double? Gamma { get; set; }
+
+    [Option("lr", HelpText = "Official optimizer: base learning rate of the orthonormality term; the runtime sets its own rate. Default 0.001, the runtime's.")]
+    public double? LearningRate { get; set; }
+
+    [Option("accumulation", HelpText = "Official optimizer: micro-batches of a step, for the orthonormality term. Default 1.")]
+    public int? Accumulation { get; set; }
+
     [Option("seed", Default = 0L, HelpText = "Seed of the randomised SVD and of LoRA's A.")]
     public long Seed { get; set; }
 
@@ -60,6 +79,8 @@ internal sealed class BuildArtifactsVerb : VerbOptions
         terminal.Note($"{report.Family}: {report.Targets.Count} Linears of rank {Rank} made trainable, training graph of {report.TrainingNodes} nodes");
         terminal.Result(string.Create(CultureInfo.InvariantCulture,
             $"{report.Folder}: {report.Trainable:N0} of {report.Parameters:N0} parameters trainable, SVD {report.SvdSeconds:0.0} s, {report.TotalSeconds:0.0} s in all, peak {peak >> 20} MB"));
+        if (Format != "ort" && Method == "sorsa" && Gamma is null or 0)
+            terminal.Note("the official optimizer_model.onnx holds no orthonormality term; --gamma, --lr and --accumulation put it there");
         if (Json)
         {
             terminal.ResultJson(new
@@ -84,6 +105,8 @@ internal sealed class BuildArtifactsVerb : VerbOptions
             throw new UsageException($"--svd-iterations {SvdIterations} is not between 0 and 1000.");
         if (Targets is { } targets && targets.Trim().Length == 0)
             throw new UsageException("--targets is empty; leave it out for the seven projections of a block.");
+        var format = Choice.Of("format", Format, ("ort", ArtifactFormat.Ort), ("ort-training", ArtifactFormat.OrtTraining), ("both", ArtifactFormat.Both));
+        var optimizer = OfficialOptimizer(format);
         return new BuildOptions
         {
             ModelPath = Model,
@@ -100,9 +123,35 @@ internal sealed class BuildArtifactsVerb : VerbOptions
             ResidualType = Choice.Of("residual-dtype", ResidualType, ("fp32", ElementType.Float32), ("fp16", ElementType.Float16), ("bf16", ElementType.BFloat16)),
             FactorFiles = [.. Factors],
             Recompute = Choice.Of("recompute", Recompute, ("none", Recomputation.None), ("layer", Recomputation.Layer)),
+            Format = format,
+            OfficialOptimizer = optimizer,
             Seed = Seed,
             Threads = Choice.Threads(Threads),
             Force = Force,
+        };
+    }
+
+    private OfficialOptimizerOptions OfficialOptimizer(ArtifactFormat format)
+    {
+        (string Name, double? Value, double Least)[] given =
+        [
+            ("max-grad-norm", MaxGradNorm, 0), ("weight-decay", WeightDecay, 0), ("gamma", Gamma, 0), ("lr", LearningRate, double.Epsilon), ("accumulation", Accumulation, 1),
+        ];
+        foreach (var (name, value, least) in given.Where(g => g.Value is not null))
+        {
+            if (format == ArtifactFormat.Ort)
+                throw new UsageException($"--{name} is fixed at build time for the official optimizer only: give it to sorsa train, or build with --format ort-training or both.");
+            if (!(double.IsFinite(value!.Value) && value >= least))
+                throw new UsageException(string.Create(CultureInfo.InvariantCulture, $"--{name} {value}: {(least == 0 ? "a number from 0 on" : "a positive number")} is needed."));
+        }
+        var defaults = new OfficialOptimizerOptions();
+        return defaults with
+        {
+            MaxGradNorm = MaxGradNorm ?? defaults.MaxGradNorm,
+            WeightDecay = WeightDecay ?? defaults.WeightDecay,
+            Gamma = Gamma ?? defaults.Gamma,
+            LearningRate = LearningRate ?? defaults.LearningRate,
+            Accumulation = Accumulation ?? defaults.Accumulation,
         };
     }
 }

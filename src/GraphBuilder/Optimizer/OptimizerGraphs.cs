@@ -14,12 +14,14 @@ namespace SorsaOrt.GraphBuilder;
 public static class OptimizerGraphs
 {
     /// <summary>Writes all of them into an artifact folder.</summary>
-    public static void Write(StagedFolder folder)
+    /// <param name="folder">Where to.</param>
+    /// <param name="optimizerName">File name of AdamW.</param>
+    public static void Write(StagedFolder folder, string optimizerName = ArtifactFiles.OptimizerModel)
     {
         ArgumentNullException.ThrowIfNull(folder);
         (string Name, Func<Model> Build)[] models =
         [
-            (ArtifactFiles.OptimizerModel, AdamW),
+            (optimizerName, AdamW),
             (ArtifactFiles.NormModel, Norm),
             (ArtifactFiles.RegularizerOfRowsModel, RegularizerOfRows),
             (ArtifactFiles.RegularizerOfColumnsModel, RegularizerOfColumns),
