@@ -8,7 +8,7 @@ namespace SorsaOrt.GraphBuilder.OrtTraining;
 /// The official runtime hands the optimizer the memory of the accumulation buffers, which only its own operator
 /// com.microsoft::InPlaceAccumulatorV2 writes. The model also defines that operator as a local function, <c>accumulated = buffer +
 /// gradient</c>: a runtime with a kernel uses the kernel, one without puts the function's body in its place, and its output
-/// <c>P_grad.accumulation.out</c> is what the plain engine binds. Decision: docs/decisions/0002-official-artifacts.md.
+/// <c>P_grad.accumulation.out</c> is what the plain engine binds. Decision: docs/decisions/0005-official-artifacts.md.
 /// </remarks>
 public static class InPlaceAccumulation
 {

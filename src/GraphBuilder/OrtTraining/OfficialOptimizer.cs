@@ -57,10 +57,20 @@ public static class OfficialOptimizer
         var i = body.Graph.AddInput("tensor_index", new TensorType(ElementType.Int64, []));
         var condition = body.Graph.AddInput("go_on", new TensorType(ElementType.Bool, []));
         var before = Sequences.AddInput(body.Graph, "gradients_so_far", ElementType.Float32);
-        var sum = AddSlope(body, body.Emit("SequenceAt", [parameters, i]), body.Emit("SequenceAt", [gradients, i]), strength);
+        var sum = AddSlope(body, Element(body, parameters, i), Element(body, gradients, i), strength);
         body.Graph.AddOutput(body.Emit("Identity", [condition]));
-        body.Graph.AddOutput(body.Emit("SequenceInsert", [before, sum]));
+        var after = body.Emit("SequenceInsert", [before, sum]);
+        after.Uninterpreted = before.Uninterpreted;
+        after.Type = null;
+        body.Graph.AddOutput(after);
         return op.Emit("Loop", [count, goOn, none], new NodeAttribute("body", AttributeKind.Graph, body.Graph));
+    }
+
+    private static Value Element(OpBuilder op, Value sequence, Value index)
+    {
+        var element = op.Emit("SequenceAt", [sequence, index]);
+        element.Type = new TensorType(ElementType.Float32, null);
+        return element;
     }
 
     // gradient + strength·2·slope/‖M‖_F, the second part 0 for vectors and where ‖M‖_F ≤ τ·r.
@@ -77,6 +87,8 @@ public static class OfficialOptimizer
             new NodeAttribute("then_branch", AttributeKind.Graph, Slope(matrix, rows: true)),
             new NodeAttribute("else_branch", AttributeKind.Graph, Slope(matrix, rows: false)));
         var (slope, norm) = (both[0], both[1]);
+        slope.Type = new TensorType(ElementType.Float32, [Dim.Unknown, Dim.Unknown]);
+        norm.Type = new TensorType(ElementType.Float32, []);
         var rank = op.Cast(op.Squeeze(op.Emit("Min", [rows, columns]), 0), ElementType.Float32);
         var isMatrix = op.Emit("Equal", [op.Emit("Size", [lengths]), op.Constant(InMemoryTensor.Scalar(ElementType.Int64, 2))]);
         var counts = op.Emit("And", [isMatrix, op.Emit("Greater", [norm, op.Mul(rank, Float(op, GuardPerRank))])]);
