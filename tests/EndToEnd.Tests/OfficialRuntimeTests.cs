@@ -21,7 +21,6 @@ public sealed class OfficialRuntimeTests
     [InlineData("nano-llama", "pissa", "0")]
     [InlineData("nano-llama", "lora", "0")]
     [InlineData("nano-llama", "full", "0")]
-    [InlineData("tiny-math", "sorsa", "0")]
     public void BothRuntimes_GiveTheSameLosses(string model, string method, string gamma)
     {
         SkipWithoutRuntime();
@@ -63,7 +62,6 @@ public sealed class OfficialRuntimeTests
         var refused = Sorsa.Run("train", "--artifacts", scratch["artifacts"], "--data", scratch["rows.jsonl"], "--out", scratch["run"], "--max-steps", "1");
         Assert.NotEqual(0, refused.ExitCode);
         Assert.Contains("--format both", refused.Error, StringComparison.Ordinal);
-        Assert.False(Directory.Exists(scratch["run"]));
     }
 
     private static double[] Train(string artifacts, string feeds) =>
