@@ -10,7 +10,7 @@ CultureInfo.DefaultThreadCurrentUICulture = CultureInfo.CurrentUICulture = Cultu
 Type[] verbs =
 [
     typeof(ExportVerb), typeof(InspectVerb), typeof(BuildArtifactsVerb), typeof(TrainVerb), typeof(MergeVerb), typeof(EvaluateVerb), typeof(GenerateVerb),
-    typeof(ReportVerb), typeof(AnalyzeVerb), typeof(DemoVerb),
+    typeof(ReportVerb), typeof(AnalyzeVerb), typeof(CompareVerb), typeof(DemoVerb),
 ];
 var terminal = new Terminal();
 var verbose = args.Contains("--verbose");

@@ -52,6 +52,28 @@ internal static class Charts
         return plot;
     }
 
+    /// <summary>Evaluation loss of each method at its best learning rate; a thin line for each seed, a thick one for their mean.</summary>
+    public static Plot Methods(IReadOnlyList<ComparedSetting> settings, bool byTokens)
+    {
+        var plot = New("Evaluation loss", "nats per label token", byTokens ? "tokens trained on" : "optimizer step");
+        var palette = new ScottPlot.Palettes.Category10();
+        foreach (var (index, setting) in settings.Index())
+        {
+            var color = palette.GetColor(index);
+            var curves = setting.Runs.Select(r => byTokens ? r.EvalLossByTokens() : r.EvalLossBySteps()).Where(c => !c.IsEmpty).ToList();
+            if (curves.Count == 0)
+                continue;
+            if (curves.Count > 1)
+                curves.ForEach(c => Line(plot, c, color.WithAlpha(0.35), 1, null));
+            var length = curves.Min(c => c.Steps.Length);
+            double Mean(Func<Curve, double[]> of, int i) => curves.Average(c => of(c)[i]);
+            var mean = new Curve([.. Enumerable.Range(0, length).Select(i => Mean(c => c.Steps, i))], [.. Enumerable.Range(0, length).Select(i => Mean(c => c.Values, i))]);
+            Line(plot, mean, color, 2.5f, FormattableString.Invariant($"{setting.Method}, learning rate {setting.LearningRate:g3}"), markers: length == 1);
+        }
+        plot.ShowLegend(Alignment.UpperRight);
+        return plot;
+    }
+
     private static Plot New(string title, string unit, string below = "optimizer step")
     {
         var plot = new Plot();

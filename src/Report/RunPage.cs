@@ -17,7 +17,8 @@ internal sealed class RunPage(string name, RunRecord record, RunCurves curves, I
 {
     private const int RowsShown = 20;
 
-    private const string Style = """
+    /// <summary>How our pages look.</summary>
+    public const string Style = """
         body{font:15px/1.5 system-ui,sans-serif;max-width:1040px;margin:2em auto;padding:0 1em;color:#222}
         h1{font-size:1.6em;margin-bottom:.2em}h2{font-size:1.2em;margin-top:2em}
         table{border-collapse:collapse}td,th{padding:.2em .9em;border-bottom:1px solid #ddd;text-align:right;font-variant-numeric:tabular-nums}

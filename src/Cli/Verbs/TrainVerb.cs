@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using CommandLine;
 using SorsaOrt.Report;
@@ -139,6 +140,7 @@ internal sealed class TrainVerb : VerbOptions
                 outcome.Checkpoint,
                 End = outcome.End.ToString().ToLowerInvariant(),
                 Seconds = outcome.Elapsed.TotalSeconds,
+                PeakMemoryBytes = Process.GetCurrentProcess().PeakWorkingSet64,
             });
         }
         if (outcome.End != TrainingEnd.Interrupted)
