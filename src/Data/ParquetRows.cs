@@ -1,3 +1,6 @@
+using System.Buffers.Binary;
+using System.Diagnostics;
+using System.Runtime.ExceptionServices;
 using System.Text.Json;
 using Parquet;
 using Parquet.Data;
@@ -10,6 +13,7 @@ namespace SorsaOrt.Data;
 internal static class ParquetRows
 {
     private const long MostRowsOfAGroup = 1 << 22;
+    private static readonly TimeSpan LongestColumn = TimeSpan.FromSeconds(15);
 
     /// <summary>Gives one entry of a column, row by row.</summary>
     private delegate void Column(Utf8JsonWriter json, int row);
@@ -22,21 +26,48 @@ internal static class ParquetRows
             1 << 16, FileOptions.DeleteOnClose);
         try
         {
-            WriteAsync(parquet, path, lines).GetAwaiter().GetResult();
+            CheckEnds(parquet);
+            var last = Stopwatch.StartNew();
+            // A damaged file can send the library into an endless loop, which only waiting from outside can end.
+            var work = Task.Run(() => WriteAsync(parquet, path, lines, last.Restart));
+            while (!work.Wait(TimeSpan.FromSeconds(1)))
+            {
+                if (last.Elapsed > LongestColumn)
+                    throw new FormatException($"nothing was read for {LongestColumn.TotalSeconds:0} s");
+            }
             lines.Position = 0;
             return lines;
         }
-        catch (Exception e)
+        catch (Exception caught)
         {
             lines.Dispose();
+            var e = caught is AggregateException { InnerException: { } inner } ? inner : caught;
             if (e is DataFormatException)
-                throw;
+                ExceptionDispatchInfo.Throw(e);
             throw new DataFormatException(path, $"the Parquet file is damaged or of a kind that is not read ({DataFormatException.Printable(e.Message)})",
                 "Write it again, or convert it to .jsonl.", e);
         }
     }
 
-    private static async Task WriteAsync(FileStream parquet, string path, FileStream lines)
+    /// <summary>PAR1 at both ends, and a footer that lies in the file.</summary>
+    private static void CheckEnds(FileStream parquet)
+    {
+        Span<byte> ends = stackalloc byte[12];
+        bool good = parquet.Length >= ends.Length;
+        if (good)
+        {
+            parquet.ReadExactly(ends[..4]);
+            parquet.Position = parquet.Length - 8;
+            parquet.ReadExactly(ends[4..]);
+            parquet.Position = 0;
+            uint footer = BinaryPrimitives.ReadUInt32LittleEndian(ends[4..]);
+            good = ends[..4].SequenceEqual("PAR1"u8) && ends[8..].SequenceEqual("PAR1"u8) && footer > 0 && footer <= parquet.Length - ends.Length;
+        }
+        if (!good)
+            throw new FormatException("it does not begin and end as one");
+    }
+
+    private static async Task WriteAsync(FileStream parquet, string path, FileStream lines, Action progress)
     {
         await using var reader = await ParquetReader.CreateAsync(parquet, leaveStreamOpen: true).ConfigureAwait(false);
         for (int g = 0; g < reader.RowGroupCount; g++)
@@ -46,9 +77,13 @@ internal static class ParquetRows
                 throw new DataFormatException(path, $"row group {g} has {group.RowCount} rows; at most {MostRowsOfAGroup} are read at once", "Write the file with smaller row groups.");
             var columns = new List<(string Name, Column Write)>();
             foreach (var field in reader.Schema.Fields)
+            {
+                progress();
                 columns.Add((field.Name, await ReadAsync(group, field, path).ConfigureAwait(false)));
+            }
             for (int row = 0; row < group.RowCount; row++)
             {
+                progress();
                 using (var json = new Utf8JsonWriter(lines))
                 {
                     json.WriteStartObject();
