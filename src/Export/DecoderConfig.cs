@@ -83,6 +83,10 @@ internal sealed record DecoderConfig
     /// <summary>The window of a layer, or null where it sees everything. A window as wide as the context is none.</summary>
     public int? WindowOf(int layer) => Window < MaxPositions && (WindowedLayers?[layer] ?? true) ? Window : null;
 
+    /// <summary>The sizes that shapes follow from: "hidden_size 64, …"; <paramref name="key"/> as in <see cref="Checked"/>.</summary>
+    public string Sizes(Func<string, string> key) => $"{key("hidden_size")} {HiddenSize}, {key("intermediate_size")} {IntermediateSize}, {key("num_attention_heads")} {Heads}, "
+        + $"{key("num_key_value_heads")} {KeyValueHeads}, {key("head_dim")} {HeadSize}, {key("vocab_size")} {Vocabulary}";
+
     /// <summary>Refuses numbers that make no model; <paramref name="key"/> gives the source's own name of a Hugging Face field.</summary>
     /// <exception cref="ModelFormatException">Names the file and the field.</exception>
     public DecoderConfig Checked(string file, Func<string, string> key)

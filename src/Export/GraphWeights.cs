@@ -44,7 +44,7 @@ internal sealed class GraphWeights(IModelSource source, OpBuilder op, ElementTyp
         var tensor = source.Find(name) ?? throw new ModelFormatException($"{source.Path} has no tensor '{source.NameInSource(name)}' "
             + $"([{string.Join(',', shape)}]), which its configuration asks for.");
         if (!tensor.Shape.SequenceEqual(shape))
-            throw new ModelFormatException($"{source.Path}: tensor '{tensor.Name}' is [{string.Join(',', tensor.Shape)}]; by the configuration it must be [{string.Join(',', shape)}].");
+            throw new ModelFormatException($"{source.Path}: tensor '{tensor.Name}' is [{string.Join(',', tensor.Shape)}]; it must be [{string.Join(',', shape)}], for {source.Sizes}.");
         _used.Add(name);
         var value = op.Graph.AddInitializer(initializer, WeightPanels.Of(tensor, source.Path, stored, transpose));
         Bytes += value.Constant!.ByteLength;

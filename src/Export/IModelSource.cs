@@ -9,6 +9,12 @@ internal interface IModelSource : IDisposable
     /// <summary>What the model is.</summary>
     DecoderConfig Config { get; }
 
+    /// <summary>Every file that weights are read from.</summary>
+    IEnumerable<string> Files { get; }
+
+    /// <summary>The sizes that shapes follow from, as the source names them: for messages.</summary>
+    string Sizes { get; }
+
     /// <summary>The weight of that Hugging Face name (<c>model.layers.0.mlp.up_proj.weight</c>), or null where the source has none.</summary>
     SourceTensor? Find(string name);
 

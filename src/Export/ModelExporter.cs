@@ -14,6 +14,7 @@ public static class ModelExporter
     /// <summary>Weights of more than this lie in model.onnx.data: one file below, and far from protobuf's limit of 2 GiB.</summary>
     public const long LargestInline = 1L << 30;
 
+    private const string DataSuffix = ".data";
     private const int SmallestExternal = 1024, Alignment = 4096;
     private const long Opset = 18, IrVersion = 8; // Read by every ONNX Runtime since 1.14.
 
@@ -26,6 +27,7 @@ public static class ModelExporter
     internal static ExportReport Export(ExportOptions options, long largestInline)
     {
         using var source = Open(options.Source);
+        RefuseToReplace(source, options.OutputPath);
         var op = new OpBuilder(new Graph("main_graph"));
         var weights = new GraphWeights(source, op, options.WeightType);
         DecoderGraph.Build(source.Config, op, weights, options.KeyValueCache);
@@ -40,6 +42,14 @@ public static class ModelExporter
     }
 
     private static IModelSource Open(string path) => Directory.Exists(path) ? HuggingFaceFolder.Open(path) : GgufSource.Open(path);
+
+    // Even with force: the source would be gone and its export in its place.
+    private static void RefuseToReplace(IModelSource source, string output)
+    {
+        var full = Path.GetFullPath(output);
+        if (source.Files.FirstOrDefault(f => Path.GetFullPath(f) is var file && (file == full || file == full + DataSuffix)) is { } file)
+            throw new IOException($"'{output}' would replace '{file}', which it is made of; choose another output.");
+    }
 
     private static Model Described(Graph graph, IModelSource source)
     {
@@ -69,7 +79,7 @@ public static class ModelExporter
     {
         using var files = new StagedFiles(options.OutputPath, options.Force);
         var name = Path.GetFileName(options.OutputPath);
-        var layout = isExternal ? ExternalLayout.InOneFile(model, name + ".data", SmallestExternal, Alignment) : null;
+        var layout = isExternal ? ExternalLayout.InOneFile(model, name + DataSuffix, SmallestExternal, Alignment) : null;
         layout?.WriteData(files.Create);
         using (var stream = files.Create(name))
         {

@@ -37,7 +37,7 @@ internal sealed class GgufConfig
     public static DecoderConfig Read(GgufFile file)
     {
         var config = new GgufConfig(file);
-        return config.Config().Checked(file.Path, config.Key);
+        return config.Config().Checked(file.Path, field => config.Own(Key(field)));
     }
 
     private DecoderConfig Config()
@@ -50,14 +50,14 @@ internal sealed class GgufConfig
             "qwen3" => Architecture.Qwen3,
             _ => throw new UnsupportedGraphException($"{_file.Path}: general.architecture {GgufCursor.Shown(_architecture)} cannot be exported; llama, mistral, qwen2 and qwen3 can."),
         };
-        if (Number(Own("expert_count"), 0) != 0)
+        if (Number("expert_count", 0) != 0)
             throw new UnsupportedGraphException($"{_file.Path}: {Own("expert_count")}: models with experts cannot be exported.");
         var (hidden, heads) = (Number("hidden_size"), Number("num_attention_heads"));
         if (heads < 1)
-            throw Wrong(Key("num_attention_heads"), $"{heads} heads");
-        var headSize = Number("head_dim", hidden % heads == 0 ? hidden / heads : throw Wrong(Key("num_attention_heads"), $"{heads} heads do not divide {hidden}"));
-        Same(Own("attention.value_length"), headSize);
-        Same(Own("rope.dimension_count"), headSize);
+            throw Wrong(Own(Key("num_attention_heads")), $"{heads} heads");
+        var headSize = Number("head_dim", hidden % heads == 0 ? hidden / heads : throw Wrong(Own(Key("num_attention_heads")), $"{heads} heads do not divide {hidden}"));
+        RefuseOther("attention.value_length", headSize);
+        RefuseOther("rope.dimension_count", headSize);
         return new DecoderConfig
         {
             Architecture = architecture,
@@ -69,9 +69,9 @@ internal sealed class GgufConfig
             HeadSize = headSize,
             Vocabulary = Vocabulary(),
             MaxPositions = Number("max_position_embeddings"),
-            Epsilon = Real(Key("rms_norm_eps"), null),
+            Epsilon = Real(Own(Key("rms_norm_eps")), null),
             Tied = !_file.Tensors.ContainsKey("output.weight"),
-            RotaryBase = Real(Key("rope_theta"), 10000),
+            RotaryBase = Real(Own(Key("rope_theta")), 10000),
             Scaling = Scaling(headSize),
             QueryKeyValueBias = _file.Tensors.ContainsKey("blk.0.attn_q.bias"),
             OutputBias = _file.Tensors.ContainsKey("blk.0.attn_output.bias"),
@@ -110,21 +110,22 @@ internal sealed class GgufConfig
             : throw new ModelFormatException($"{_file.Path}: tensor 'rope_freqs.weight' holds a factor that is not a positive number.");
     }
 
-    private string Key(string field) => Own(Keys.GetValueOrDefault(field, field));
+    /// <summary>The key of a Hugging Face field, without the architecture before it.</summary>
+    public static string Key(string field) => Keys.GetValueOrDefault(field, field);
 
     private string Own(string key) => $"{_architecture}.{key}";
 
-    private void Same(string key, int expected)
+    private void RefuseOther(string key, int expected)
     {
         if (Number(key, expected) is var value && value != expected)
-            throw new UnsupportedGraphException($"{_file.Path}: {key} is {value}, the head size {expected}; only equal ones are supported.");
+            throw new UnsupportedGraphException($"{_file.Path}: {Own(key)} is {value}, the head size {expected}; only equal ones are supported.");
     }
 
-    private int Number(string field) => _file.Metadata.ContainsKey(Key(field)) ? Number(field, 0) : throw Wrong(Key(field), "it is missing");
+    private int Number(string field) => _file.Metadata.ContainsKey(Own(Key(field))) ? Number(field, 0) : throw Wrong(Own(Key(field)), "it is missing");
 
-    private int Number(string fieldOrKey, int whenMissing)
+    private int Number(string field, int whenMissing)
     {
-        var key = Keys.ContainsKey(fieldOrKey) ? Key(fieldOrKey) : fieldOrKey;
+        var key = Own(Key(field));
         if (!_file.Metadata.TryGetValue(key, out var value))
             return whenMissing;
         return value switch

@@ -62,7 +62,7 @@ internal sealed class GgufFile : IDisposable
     {
         var cursor = new GgufCursor(_file);
         if (cursor.U32() != Magic)
-            throw cursor.Broken("it does not begin with GGUF");
+            throw new ModelFormatException($"{Path} is no GGUF file: it does not begin with GGUF. --from takes a Hugging Face folder (config.json and *.safetensors) or a GGUF file.");
         if (cursor.U32() is var version && version is not (2 or 3))
             throw cursor.Broken($"version {version} is not read; 2 and 3 are" + (BitOperations.IsPow2(version >> 24) ? " (this may be a big-endian file)" : ""));
         var tensors = cursor.Count("tensors", 8 + 4 + 8 + 4 + 8);

@@ -22,6 +22,12 @@ internal sealed class GgufSource : IModelSource
     public DecoderConfig Config { get; }
 
     /// <inheritdoc/>
+    public IEnumerable<string> Files => [Path];
+
+    /// <inheritdoc/>
+    public string Sizes => "the metadata has " + Config.Sizes(GgufConfig.Key);
+
+    /// <inheritdoc/>
     public IEnumerable<string> Names => _file.Tensors.Keys.Where(n => n != "rope_freqs.weight").Select(n => ToHuggingFace(n) ?? n);
 
     /// <summary>Opens a file; its header is checked, no weight is read.</summary>

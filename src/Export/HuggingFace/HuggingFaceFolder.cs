@@ -23,6 +23,12 @@ internal sealed class HuggingFaceFolder : IModelSource
     public DecoderConfig Config { get; }
 
     /// <inheritdoc/>
+    public IEnumerable<string> Files => _files.Values.Select(f => f.Path);
+
+    /// <inheritdoc/>
+    public string Sizes => "config.json has " + Config.Sizes(name => name);
+
+    /// <inheritdoc/>
     public IEnumerable<string> Names => _tensors.Keys;
 
     /// <summary>Opens a folder; every header is checked, no weight is read.</summary>
