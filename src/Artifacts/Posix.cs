@@ -3,12 +3,13 @@ using System.Runtime.InteropServices;
 
 namespace SorsaOrt.Artifacts;
 
-/// <summary>The system calls .NET has no method for: a folder's fsync, an atomic exchange of two folders, opening without waiting.</summary>
+/// <summary>The system calls .NET has no method for: a folder's fsync, an atomic exchange of two folders, opening without waiting, dropping mapped pages.</summary>
 internal static partial class Posix
 {
     private const int ReadOnly = 0;
     private const int AtCurrentFolder = -100;
     private const uint Exchange = 2;
+    private const int DontNeed = 4;
 
     private static int NonBlocking => OperatingSystem.IsMacOS() ? 0x4 : 0x800;
 
@@ -54,6 +55,13 @@ internal static partial class Posix
         }
     }
 
+    /// <summary>Takes whole pages of a read-only file mapping out of memory; they come in again when touched. Only advice: failing is no harm.</summary>
+    public static void DropPages(nint start, nint length)
+    {
+        if (!OperatingSystem.IsWindows())
+            _ = Advise(start, length, DontNeed);
+    }
+
     private static IOException LastError(string what) => new($"{what}: {new Win32Exception(Marshal.GetLastPInvokeError()).Message}.");
 
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
@@ -64,6 +72,9 @@ internal static partial class Posix
 
     [LibraryImport("libc", EntryPoint = "close")]
     private static partial int Close(int descriptor);
+
+    [LibraryImport("libc", EntryPoint = "madvise")]
+    private static partial int Advise(nint start, nint length, int advice);
 
     [LibraryImport("libc", EntryPoint = "renameat2", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int RenameAt2(int oldFolder, string oldPath, int newFolder, string newPath, uint flags);

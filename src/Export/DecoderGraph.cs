@@ -60,9 +60,9 @@ internal sealed class DecoderGraph
     {
         var module = $"model.layers.{layer}.self_attn";
         var (heads, shared, size) = (_config.Heads, _config.KeyValueHeads, _config.HeadSize);
-        var q = Heads(Linear(x, module + ".q_proj", heads * size, _config.HiddenSize, _config.QueryKeyValueBias), module + ".q_norm", heads, _config.HeadNorms);
-        var k = Heads(Linear(x, module + ".k_proj", shared * size, _config.HiddenSize, _config.QueryKeyValueBias), module + ".k_norm", shared, _config.HeadNorms);
-        var v = Heads(Linear(x, module + ".v_proj", shared * size, _config.HiddenSize, _config.QueryKeyValueBias), module, shared, false);
+        var q = Heads(Linear(x, module + ".q_proj", heads * size, _config.HiddenSize, _config.QueryKeyValueBias), module, "q_norm", heads);
+        var k = Heads(Linear(x, module + ".k_proj", shared * size, _config.HiddenSize, _config.QueryKeyValueBias), module, "k_norm", shared);
+        var v = Heads(Linear(x, module + ".v_proj", shared * size, _config.HiddenSize, _config.QueryKeyValueBias), module, null, shared);
         _op.Scope = Scope(module);
         q = _context.Rotate(q, scaled: true);
         k = _context.Rotate(k, scaled: false);
@@ -76,7 +76,6 @@ internal sealed class DecoderGraph
         var grouped = heads != shared;
         var scores = _op.MatMul(grouped ? _op.Reshape(q, 0, shared, -1, size) : q, _op.Transpose(k, 0, 1, 3, 2));
         scores = _op.Add(grouped ? _op.Reshape(scores, 0, heads, -1, 0) : scores, _context.Mask(_config.WindowOf(layer)));
-        _op.Scope = Scope(module);
         var weights = _op.Softmax(scores, -1);
         var mixed = _op.MatMul(grouped ? _op.Reshape(weights, 0, shared, -1, 0) : weights, v);
         mixed = _op.Transpose(grouped ? _op.Reshape(mixed, 0, heads, -1, size) : mixed, 0, 2, 1, 3);
@@ -84,12 +83,13 @@ internal sealed class DecoderGraph
     }
 
     // [B, S, heads·d] → [B, heads, S, d]
-    private Value Heads(Value x, string norm, int heads, bool normed)
+    private Value Heads(Value x, string module, string? norm, int heads)
     {
-        _op.Scope = Scope(norm);
+        _op.Scope = Scope(module);
         var split = _op.Reshape(x, 0, 0, heads, _config.HeadSize);
-        if (normed)
-            split = Norm(split, norm, _config.HeadSize);
+        if (_config.HeadNorms && norm is not null)
+            split = Norm(split, $"{module}.{norm}", _config.HeadSize);
+        _op.Scope = Scope(module);
         return _op.Transpose(split, 0, 2, 1, 3);
     }
 

@@ -41,10 +41,8 @@ internal sealed class TokenContext
     /// <summary>Rotates x [B, heads, S, d] by its tokens' positions; <paramref name="scaled"/> multiplies by 1/√d as well.</summary>
     public Value Rotate(Value x, bool scaled)
     {
-        var scope = _op.Scope;
         if (_tables.Cos is null)
             AddTables();
-        _op.Scope = scope;
         var (cos, sin) = scaled ? _scaledTables : _tables;
         var halves = _op.Split(x, -1, _config.HeadSize / 2, _config.HeadSize / 2);
         return _op.Add(_op.Mul(x, cos), _op.Mul(_op.Concat(-1, halves[1], halves[0]), sin));
@@ -55,6 +53,7 @@ internal sealed class TokenContext
     {
         if (_masks.TryGetValue(window ?? 0, out var known))
             return known;
+        var scope = _op.Scope;
         _op.Scope = window is null ? "/model/causal_mask" : "/model/sliding_mask";
         var length = Length(_attended);
         var start = _cache ? _op.Sub(length, Length(Tokens)) : Integer(0);
@@ -65,11 +64,14 @@ internal sealed class TokenContext
             seen = _op.Emit("And", [seen, _op.Emit("Greater", [keys, _op.Sub(queries, Integer(width))])]);
         var present = _op.Unsqueeze(_op.Cast(_attended, ElementType.Bool), 1, 2);
         var zero = _op.Constant(InMemoryTensor.Of([0f]));
-        return _masks[window ?? 0] = _op.Where(_op.Emit("And", [seen, present]), zero, _op.Constant(InMemoryTensor.Of([float.MinValue])));
+        var mask = _op.Where(_op.Emit("And", [seen, present]), zero, _op.Constant(InMemoryTensor.Of([float.MinValue])));
+        _op.Scope = scope;
+        return _masks[window ?? 0] = mask;
     }
 
     private void AddTables()
     {
+        var scope = _op.Scope;
         _op.Scope = "/model/rotary_emb";
         var frequencies = _op.Constant(InMemoryTensor.Of(
             [.. _config.Scaling.Frequencies(_config.RotaryBase, _config.HeadSize).Select(f => (float)f)], 1, 1, _config.HeadSize / 2));
@@ -78,6 +80,7 @@ internal sealed class TokenContext
         _tables = (_op.Unsqueeze(_op.Concat(-1, cos, cos), 1), _op.Unsqueeze(_op.Concat(-1, _op.Unary("Neg", sin), sin), 1));
         var scale = 1 / Math.Sqrt(_config.HeadSize);
         _scaledTables = (_op.Mul(_tables.Cos, scale), _op.Mul(_tables.Sin, scale));
+        _op.Scope = scope;
     }
 
     private Value Input(string name, Dim length) => _op.Graph.AddInput(name, new TensorType(ElementType.Int64, [Batch, length]));

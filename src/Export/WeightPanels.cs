@@ -56,7 +56,10 @@ internal sealed class WeightPanels
             destination = destination[length..];
         }
         if (offset == _count * size)
+        {
             (_values, _bytes, _panel) = ([], [], -1);
+            _source.Release();
+        }
     }
 
     private void Load(long panel)

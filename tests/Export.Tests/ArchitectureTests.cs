@@ -122,6 +122,30 @@ public sealed class ArchitectureTests
         Assert.Equal(inline.Logits([[1, 2, 3]]), session.Logits([[1, 2, 3]]));
     }
 
+    [Fact]
+    public void OnnxRuntime_FusesNormsAndActivations_AndTransposesEachHeadOnce()
+    {
+        using var folder = new TemporaryFolder();
+        ModelFolder.Write(folder.At("source"), Parsed(Llama("")), Small.RandomWeights(seed: 4));
+        Export(folder.At("source"), folder.At("model.onnx"));
+        using (var options = new Microsoft.ML.OnnxRuntime.SessionOptions
+        {
+            OptimizedModelFilePath = folder.At("optimised.onnx"),
+            GraphOptimizationLevel = Microsoft.ML.OnnxRuntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+            LogSeverityLevel = Microsoft.ML.OnnxRuntime.OrtLoggingLevel.ORT_LOGGING_LEVEL_ERROR,
+        })
+        {
+            using var session = new Microsoft.ML.OnnxRuntime.InferenceSession(folder.At("model.onnx"), options);
+        }
+        using var optimised = Ir.Serialization.OnnxReader.Read(folder.At("optimised.onnx"));
+        var counts = optimised.Graph.Nodes.CountBy(n => n.OpType).ToDictionary();
+        Assert.Equal(7, counts["SimplifiedLayerNormalization"] + counts.GetValueOrDefault("SkipSimplifiedLayerNormalization"));
+        Assert.Equal(3, counts["QuickGelu"]);
+        Assert.Equal((3 * 4) + 2, counts["Transpose"]); // q, k, v to heads and back, keys in one step, and the tables once.
+        Assert.Equal((3 * 9) + 1, counts["MatMul"]);
+        Assert.DoesNotContain("Pow", counts.Keys);
+    }
+
     private static void Export(string source, string path) => ModelExporter.Export(new ExportOptions { Source = source, OutputPath = path });
 
     private static List<string> Initializers(string path)

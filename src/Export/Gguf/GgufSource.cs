@@ -51,10 +51,12 @@ internal sealed class GgufSource : IModelSource
         if (!_file.Tensors.TryGetValue(NameInSource(name), out var tensor))
             return null;
         var (block, bytes) = (tensor.Type.BlockLength(), tensor.Type.BlockBytes());
-        var source = new SourceTensor(tensor.Name, tensor.Shape, block, (first, destination) =>
-            Blocks.Decode(tensor.Type, _file.Bytes(tensor, first / block * bytes, destination.Length / block * bytes), destination));
+        var source = new SourceTensor(tensor.Name, tensor.Shape, Read, tensor.ByteCount, (start, length) => _file.Bytes(tensor, start, length));
         return Config.Architecture is Architecture.Llama or Architecture.Mistral && IsRotated(name) && tensor.Shape[0] % Config.HeadSize == 0
             ? source.WithRows(Unpermuted) : source;
+
+        void Read(long first, Span<float> destination) =>
+            Blocks.Decode(tensor.Type, _file.Bytes(tensor, first / block * bytes, destination.Length / block * bytes), destination);
     }
 
     /// <inheritdoc/>

@@ -58,7 +58,8 @@ internal sealed class HuggingFaceFolder : IModelSource
         var entry = file[name];
         if (entry.Type is not (SafetensorsType.F32 or SafetensorsType.F16 or SafetensorsType.BF16 or SafetensorsType.F64))
             throw new UnsupportedGraphException($"{file.Path}: tensor '{name}' is {entry.Type}; F32, F16 and BF16 weights can be exported.");
-        return new SourceTensor(name, entry.Shape, 1, (first, destination) => file.ReadFloats(name, first, destination));
+        return new SourceTensor(name, entry.Shape, (first, destination) => file.ReadFloats(name, first, destination), entry.ByteCount,
+            (start, length) => file.Bytes(entry, start, length));
     }
 
     /// <inheritdoc/>
