@@ -4,7 +4,10 @@ namespace SorsaOrt.Export;
 
 /// <summary>Puts a source's weights into a graph as initializers, each checked for its shape.</summary>
 /// <remarks>
-/// Matrices are stored in the type that was asked for and computed with in float32 (a Cast where they differ); vectors (norms, biases) stay float32.
+/// Matrices are stored in the type that was asked for and computed with in float32: a Cast where they differ, because ONNX Runtime's CPU provider has
+/// few kernels for float16 and none for bfloat16. Vectors (norms, biases) stay float32. A Linear is stored [in, out], as MatMul multiplies it and every
+/// exporter has it: ONNX Runtime packs it as it stands and quantisers find it, while [out, in] behind a Transpose is folded into a second copy at load.
+/// Its initializer says so, MODULE.MatMul.weight; all others have their Hugging Face names and layouts.
 /// </remarks>
 internal sealed class GraphWeights(IModelSource source, OpBuilder op, ElementType type)
 {

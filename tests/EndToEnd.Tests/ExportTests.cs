@@ -27,6 +27,18 @@ public sealed class ExportTests
         }
     }
 
+    [Fact]
+    public void SmolLm2_FromGguf_SaysThatTheCapitalOfFranceIsParis()
+    {
+        Assert.SkipWhen(Paths.SharedOrNull is null || !Directory.Exists(Paths.Shared("models", "SmolLM2-135M-Instruct")), "../shared/models/SmolLM2-135M-Instruct is absent");
+        using var scratch = new ScratchFolder();
+        var source = Paths.Shared("models", "SmolLM2-135M-Instruct");
+        Sorsa.Run("export", "--from", Path.Combine(source, "SmolLM2-135M-Instruct.Q4_1.gguf"), "--out", scratch["smol.onnx"], "--kv-cache").Expect(0);
+        var answer = Sorsa.Run("generate", "--model", scratch["smol.onnx"], "--tokenizer", Path.Combine(source, "tokenizer.json"), "--template", "chatml",
+            "--prompt", "What is the capital of France?", "--max-tokens", "12").Expect(0);
+        Assert.Contains("The capital of France is Paris", answer.Out, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("gguf/array-huge")]
     [InlineData("gguf/dim-wrap")]

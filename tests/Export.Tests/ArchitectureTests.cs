@@ -10,7 +10,14 @@ public sealed class ArchitectureTests
 {
     private static readonly ReferenceDecoder Small = new()
     {
-        Hidden = 24, Intermediate = 40, Layers = 3, Heads = 4, KeyValueHeads = 2, HeadSize = 6, Vocabulary = 37, Frequency = i => Math.Pow(10000, -2.0 * i / 6),
+        Hidden = 24,
+        Intermediate = 40,
+        Layers = 3,
+        Heads = 4,
+        KeyValueHeads = 2,
+        HeadSize = 6,
+        Vocabulary = 37,
+        Frequency = i => Math.Pow(10000, -2.0 * i / 6),
     };
 
     public static TheoryData<string> Variants() => [.. Cases.Keys];

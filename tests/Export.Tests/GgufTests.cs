@@ -10,7 +10,14 @@ public sealed class GgufTests
 {
     private static readonly ReferenceDecoder Small = new()
     {
-        Hidden = 32, Intermediate = 64, Layers = 2, Heads = 4, KeyValueHeads = 2, HeadSize = 8, Vocabulary = 40, Frequency = i => Math.Pow(10000, -2.0 * i / 8),
+        Hidden = 32,
+        Intermediate = 64,
+        Layers = 2,
+        Heads = 4,
+        KeyValueHeads = 2,
+        HeadSize = 8,
+        Vocabulary = 40,
+        Frequency = i => Math.Pow(10000, -2.0 * i / 8),
     };
 
     [Theory]
@@ -31,6 +38,11 @@ public sealed class GgufTests
     public void LinearScaling_AndBase_AreTakenOver() =>
         Compare(Small with { Frequency = i => Math.Pow(5000, -2.0 * i / 8) / 2 }, "llama",
             file => file.Real("llama.rope.freq_base", 5000).Text("llama.rope.scaling.type", "linear").Real("llama.rope.scaling.factor", 2));
+
+    [Fact]
+    public void HeadSizeOfItsOwn_IsTakenOver() =>
+        Compare(Small with { Heads = 6, HeadSize = 10, Frequency = i => Math.Pow(10000, -2.0 * i / 10) }, "llama",
+            file => file.Number("llama.attention.key_length", 10).Number("llama.attention.value_length", 10).Number("llama.rope.dimension_count", 10));
 
     [Fact]
     public void FrequencyFactors_Divide()

@@ -144,7 +144,9 @@ public sealed class HostileSourcesTests
         var weights = File.ReadAllBytes(folder.At("source", "model.safetensors"));
         Assert.ThrowsAny<IOException>(() => ModelExporter.Export(new ExportOptions
         {
-            Source = folder.At("source"), OutputPath = folder.At("source", "..", "source", "model.safetensors"), Force = true,
+            Source = folder.At("source"),
+            OutputPath = folder.At("source", "..", "source", "model.safetensors"),
+            Force = true,
         }));
         Assert.Equal(weights, File.ReadAllBytes(folder.At("source", "model.safetensors")));
     }

@@ -53,9 +53,9 @@ internal sealed class GgufConfig
         if (Number("expert_count", 0) != 0)
             throw new UnsupportedGraphException($"{_file.Path}: {Own("expert_count")}: models with experts cannot be exported.");
         var (hidden, heads) = (Number("hidden_size"), Number("num_attention_heads"));
-        if (heads < 1)
-            throw Wrong(Own(Key("num_attention_heads")), $"{heads} heads");
-        var headSize = Number("head_dim", hidden % heads == 0 ? hidden / heads : throw Wrong(Own(Key("num_attention_heads")), $"{heads} heads do not divide {hidden}"));
+        var headSize = Number("head_dim", 0);
+        if (headSize == 0)
+            headSize = heads > 0 && hidden % heads == 0 ? hidden / heads : throw Wrong(Own(Key("num_attention_heads")), $"{heads} heads do not divide {hidden}");
         RefuseOther("attention.value_length", headSize);
         RefuseOther("rope.dimension_count", headSize);
         return new DecoderConfig
