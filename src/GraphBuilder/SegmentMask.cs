@@ -76,12 +76,13 @@ public sealed class SegmentMask
         var value = scores;
         for (int step = 0; step < LongestWalk && value.Producer is { } node; step++)
         {
-            if (node.Is("Cast") || node.Is("Identity"))
+            // Heads that share keys are stacked on the query axis behind the mask: [batch, heads, group, queries, keys] becomes [batch, heads, group·queries, keys].
+            if (node.Is("Cast") || node.Is("Identity") || node.Is("Reshape"))
             {
                 value = node.Inputs[0]!;
                 continue;
             }
-            if (NarrowAt(node, scores.Shape!.Count))
+            if (value.Shape is { } shape && NarrowAt(node, shape.Count))
                 return;
             if (!node.Is("Add") || node.Inputs.Count(i => _data.Contains(i!)) != 1)
                 break;

@@ -13,13 +13,15 @@ public sealed class OnnxLanguageModel : LanguageModel
     private readonly RunOptions _runOptions = new();
     private readonly OrtIoBinding _binding;
     private readonly OrtMemoryInfo _cacheMemory;
+    private readonly UpcastModel? _copy;
     private long[] _ids = [];
     private long[] _mask = [];
     private long[] _positions = [];
     private float[] _logits = [];
 
-    private OnnxLanguageModel(string path, ModelInterface io, InferenceSession session, Device device, int? maxPositions)
+    private OnnxLanguageModel(string path, ModelInterface io, InferenceSession session, Device device, int? maxPositions, UpcastModel? copy)
     {
+        _copy = copy;
         Name = path;
         Interface = io;
         MaxPositions = maxPositions;
@@ -52,22 +54,41 @@ public sealed class OnnxLanguageModel : LanguageModel
     /// <summary>Opens a model file.</summary>
     /// <param name="path">An .onnx file; external data lies beside it, and so may config.json or genai_config.json, for the number of positions.</param>
     /// <param name="options">Device and threads.</param>
+    /// <param name="notice">Told when a device without kernels for what the file stores runs a copy that computes in float32.</param>
     /// <exception cref="ModelFormatException">The file is damaged or not ONNX.</exception>
     /// <exception cref="UnsupportedGraphException">It is no causal language model, or has an input that cannot be fed.</exception>
     /// <exception cref="EngineException">A provider is missing, or ONNX Runtime refuses the graph.</exception>
-    public static OnnxLanguageModel Open(string path, EngineOptions options)
+    public static OnnxLanguageModel Open(string path, EngineOptions options, Action<string>? notice = null)
     {
         ArgumentNullException.ThrowIfNull(path);
         ArgumentNullException.ThrowIfNull(options);
         var io = ModelInterface.Read(path);
-        var session = InferenceSessions.Open(path, options);
         try
         {
-            return new OnnxLanguageModel(path, io, session, options.Device, ContextLength.Beside(path));
+            return Open(path, path, io, options, null);
+        }
+        catch (EngineException e) when (e.InnerException is OnnxRuntimeException { Message: var reason } && reason.Contains("NotImplemented", StringComparison.Ordinal))
+        {
+            if (UpcastModel.Of(path) is not { } copy)
+                throw;
+            notice?.Invoke($"{path} cannot run on {options.Device} as it is stored ({reason.Split('\n')[0]}); it runs computing in float32");
+            return Open(path, copy.Path, ModelInterface.Read(copy.Path), options, copy);
+        }
+    }
+
+    // Takes over the copy.
+    private static OnnxLanguageModel Open(string path, string file, ModelInterface io, EngineOptions options, UpcastModel? copy)
+    {
+        InferenceSession? session = null;
+        try
+        {
+            session = InferenceSessions.Open(file, options);
+            return new OnnxLanguageModel(path, io, session, options.Device, ContextLength.Beside(path), copy);
         }
         catch
         {
-            session.Dispose();
+            session?.Dispose();
+            copy?.Dispose();
             throw;
         }
     }
@@ -107,6 +128,7 @@ public sealed class OnnxLanguageModel : LanguageModel
         _binding.Dispose();
         _session.Dispose();
         _runOptions.Dispose();
+        _copy?.Dispose();
     }
 
     private protected override Continuation Begin(IReadOnlyList<int[]> prompts) =>

@@ -39,13 +39,13 @@ internal abstract class ModelVerbOptions : VerbOptions
     protected long? CheckpointStep { get; private set; }
 
     /// <summary>Opens what --model, or --artifacts with --checkpoint, names.</summary>
-    protected LanguageModel OpenModel()
+    protected LanguageModel OpenModel(Terminal terminal)
     {
         if ((Model is null) == (Artifacts is null))
             throw new UsageException("give --model, or --artifacts with --checkpoint.");
         var options = new EngineOptions { Device = Engines.Device.Parse(Device), Threads = Choice.Threads(Threads), Training = false };
         if (Model is not null)
-            return OnnxLanguageModel.Open(Model, options);
+            return OnnxLanguageModel.Open(Model, options, terminal.Note);
         var artifacts = ArtifactSet.Open(Artifacts!, Verification.Full);
         using var checkpoint = Checkpoint is null ? null : CheckpointStore.OpenNamed(Checkpoint, artifacts, out _);
         CheckpointStep = checkpoint?.State.Step;
@@ -93,7 +93,7 @@ internal sealed class EvaluateVerb : ModelVerbOptions
         var tokenizer = Tokenizer is null ? null : Data.Tokenizer.Load(Tokenizer);
         var template = Data.Template.Load(Template);
         using var file = RowFile.Open(DataFile, skipBadRows: SkipBadRows);
-        using var model = OpenModel();
+        using var model = OpenModel(terminal);
         var options = new EvaluationOptions { BatchSize = BatchSize, Limit = Limit, MaxTokens = MaxTokens };
         return metric is not null
             ? ExactMatchOf(terminal, metric, model, tokenizer ?? throw new UsageException($"--metric {Metric} needs --tokenizer."), template, file, options)

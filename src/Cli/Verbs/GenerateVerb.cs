@@ -34,7 +34,7 @@ internal sealed class GenerateVerb : ModelVerbOptions
             throw new UsageException("--stop needs a text.");
         var tokenizer = Data.Tokenizer.Load(Tokenizer);
         var template = Data.Template.Load(Template);
-        using var model = OpenModel();
+        using var model = OpenModel(terminal);
         var options = new DecodingOptions { MaxTokens = MaxTokens, Temperature = (float)Temperature, TopP = (float)TopP, Seed = unchecked((ulong)Seed), StopTexts = stops };
         var watch = Stopwatch.StartNew();
         TimeSpan? first = null;

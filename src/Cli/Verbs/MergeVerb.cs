@@ -56,34 +56,12 @@ internal sealed class MergeVerb : VerbOptions
         _ => 1e-4,
     });
 
-    // The merged model; where the device has no kernels for what it stores, a copy that computes in float32.
-    private static OnnxLanguageModel Open(Terminal terminal, string merged, string scratch, EngineOptions options)
-    {
-        try
-        {
-            return OnnxLanguageModel.Open(merged, options);
-        }
-        catch (EngineException e) when (UpcastModel.Write(merged, scratch) is { } copy)
-        {
-            terminal.Note($"the merged model cannot run on {options.Device} as it is stored ({(e.InnerException ?? e).Message.Split('\n')[0]}); it is verified computing in float32");
-            return OnnxLanguageModel.Open(copy, options);
-        }
-    }
-
     private (double, double) Compare(Terminal terminal, ArtifactSet artifacts, Checkpoint? checkpoint, string merged, int threads)
     {
         var options = new EngineOptions { Threads = threads, Training = false };
-        var scratch = Directory.CreateTempSubdirectory("sorsa-verify-").FullName;
-        try
-        {
-            using var adapted = ArtifactLanguageModel.Open(artifacts, checkpoint, options);
-            using var model = Open(terminal, merged, scratch, options);
-            return Compare(artifacts, adapted, model);
-        }
-        finally
-        {
-            Directory.Delete(scratch, recursive: true);
-        }
+        using var adapted = ArtifactLanguageModel.Open(artifacts, checkpoint, options);
+        using var model = OnnxLanguageModel.Open(merged, options, terminal.Note);
+        return Compare(artifacts, adapted, model);
     }
 
     private (double, double) Compare(ArtifactSet artifacts, LanguageModel adapted, LanguageModel model)
