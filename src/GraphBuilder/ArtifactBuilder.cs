@@ -115,9 +115,7 @@ public sealed class ArtifactBuilder : IDisposable
 
     private void CheckTargets()
     {
-        if (_options.Method != AdapterMethod.Full && _targets.Where(t => _options.Rank > Math.Min(t.In, t.Out)).ToList() is { Count: > 0 } small)
-            throw new TargetException($"--rank {_options.Rank} is larger than min(in, out) of {small[0].Module} ({small[0].Out} × {small[0].In})"
-                + (small.Count > 1 ? $" and {small.Count - 1} other targets" : "") + $"; the largest rank for these targets is {small.Min(t => Math.Min(t.In, t.Out))}.");
+        TargetSelection.CheckRank(_targets, _options);
         if (_targets.FirstOrDefault(t => t.IsShared) is { } shared)
             throw new TargetException($"{shared.Module}: its weight '{shared.Weight.Name}' is also read by "
                 + $"{string.Join(", ", shared.OtherReaders.Select(n => $"'{n.Name}' ({n.OpType})"))} (tied embeddings); "

@@ -8,6 +8,15 @@ public static class TargetSelection
     /// <summary>The seven projections of a Llama block.</summary>
     public const string Default = "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj";
 
+    /// <summary>Refuses a rank above the smaller side of a target.</summary>
+    /// <exception cref="TargetException">With the largest rank that fits.</exception>
+    public static void CheckRank(IReadOnlyList<LinearSite> targets, BuildOptions options)
+    {
+        if (options.Method != AdapterMethod.Full && targets.Where(t => options.Rank > Math.Min(t.In, t.Out)).ToList() is { Count: > 0 } small)
+            throw new TargetException($"--rank {options.Rank} is larger than min(in, out) of {small[0].Module} ({small[0].Out} × {small[0].In})"
+                + (small.Count > 1 ? $" and {small.Count - 1} other targets" : "") + $"; the largest rank for these targets is {small.Min(t => Math.Min(t.In, t.Out))}.");
+    }
+
     /// <summary>
     /// The sites that <paramref name="targets"/> names: roles or module names separated by commas, <c>all-linear</c> (every
     /// Linear but lm_head), or <c>re:REGEX</c> over module names.

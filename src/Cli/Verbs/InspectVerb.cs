@@ -3,6 +3,7 @@ using CommandLine;
 using SorsaOrt.Artifacts;
 using SorsaOrt.Data;
 using SorsaOrt.GraphBuilder;
+using SorsaOrt.GraphBuilder.Memory;
 using SorsaOrt.Ir;
 using SorsaOrt.Ir.Serialization;
 
@@ -26,11 +27,29 @@ internal sealed class InspectVerb : VerbOptions
     [Option("limit", Default = 3, HelpText = "For --data: rows to show.")]
     public int Limit { get; set; }
 
-    [Option("max-length", Default = 512, HelpText = "For --data: longest row in tokens.")]
+    [Option("max-length", Default = 512, HelpText = "Longest row in tokens, for --data and the memory plan.")]
     public int MaxLength { get; set; }
 
     [Option("skip-bad-rows", HelpText = "For --data: count and skip rows that cannot be used.")]
     public bool SkipBadRows { get; set; }
+
+    [Option("batch-size", Default = 2, HelpText = "Memory plan: rows of a micro-batch.")]
+    public int BatchSize { get; set; }
+
+    [Option("label-share", Default = 1.0, HelpText = "Memory plan: share of the tokens that carry a label.")]
+    public double LabelShare { get; set; }
+
+    [Option("rank", HelpText = "Memory plan of a model: rank of every adapter (default 128, or less where a target is smaller).")]
+    public int? Rank { get; set; }
+
+    [Option("method", Default = "sorsa", MetaValue = "sorsa|pissa|lora|full", HelpText = "Memory plan of a model: what is trained.")]
+    public string Method { get; set; } = "sorsa";
+
+    [Option("targets", MetaValue = "LIST", HelpText = "Memory plan of a model: what is trained, as for build-artifacts.")]
+    public string? Targets { get; set; }
+
+    [Option("recompute", Default = "none", MetaValue = "none|layer", HelpText = "Memory plan of a model: what the backward pass computes again.")]
+    public string Recompute { get; set; } = "none";
 
     public override int Run(Terminal terminal)
     {
@@ -48,6 +67,7 @@ internal sealed class InspectVerb : VerbOptions
         terminal.Result(string.Create(CultureInfo.InvariantCulture, $"{family}, producer {producer}, opset {opset}, {nodes} nodes, {parameters:N0} parameters, {sites.Count} Linears"));
         foreach (var site in sites)
             terminal.Result($"  {site.Module}  {site.Role}  {site.Out} × {site.In}  {site.Weight.Constant!.ElementType.ShortName()}{TieOf(model.Graph, site)}");
+        var plan = PlanOfModel(terminal);
         if (Json)
         {
             terminal.ResultJson(new
@@ -56,6 +76,7 @@ internal sealed class InspectVerb : VerbOptions
                 Opset = opset,
                 Parameters = parameters,
                 Linears = sites.Select(s => new { Name = s.Module, s.Role, s.In, s.Out, Dtype = s.Weight.Constant!.ElementType.ShortName(), Tied = s.IsShared, Tie = TiedWeights.Of(model.Graph, s) switch { Tie.Shared => "shared", Tie.EqualContents => "equal contents, stored twice", _ => "none" } }),
+                Memory = plan is null ? null : MemoryTable.Json(plan),
             });
         }
         return ExitCode.Done;
@@ -96,13 +117,63 @@ internal sealed class InspectVerb : VerbOptions
         return ExitCode.Done;
     }
 
+    // From the file again: planning turns the graph into the training graph.
+    private MemoryPlan? PlanOfModel(Terminal terminal)
+    {
+        var isAsked = Rank is not null || Targets is not null;
+        var lengths = Lengths();
+        try
+        {
+            using var model = OnnxReader.Read(Model);
+            var prepared = PreparedModel.From(model);
+            var plan = PlannedModel.Of(prepared, PlannedBuild(prepared), lengths);
+            MemoryTable.Print(terminal, plan);
+            return plan;
+        }
+        catch (Exception e) when (!isAsked && e is UnsupportedGraphException or TargetException)
+        {
+            terminal.Note($"No memory plan: {e.Message}");
+            return null;
+        }
+    }
+
+    private BuildOptions PlannedBuild(PreparedModel prepared)
+    {
+        var method = Choice.Of("method", Method, ("sorsa", AdapterMethod.Sorsa), ("pissa", AdapterMethod.Pissa), ("lora", AdapterMethod.Lora), ("full", AdapterMethod.Full));
+        var targets = Targets ?? TargetSelection.Default;
+        if (Rank is < 1)
+            throw new UsageException($"--rank {Rank}: at least 1 is needed.");
+        return new BuildOptions
+        {
+            ModelPath = Model,
+            OutputFolder = "",
+            Method = method,
+            Targets = targets,
+            Rank = Rank ?? Math.Min(128, TargetSelection.Select(prepared.Sites, targets).Min(t => Math.Min(t.In, t.Out))),
+            Recompute = Choice.Of("recompute", Recompute, ("none", Recomputation.None), ("layer", Recomputation.Layer)),
+        };
+    }
+
+    private BatchLengths Lengths()
+    {
+        if (BatchSize < 1 || MaxLength < 2 || !(LabelShare is > 0 and <= 1))
+            throw new UsageException(string.Create(CultureInfo.InvariantCulture,
+                $"--batch-size {BatchSize}, --max-length {MaxLength}, --label-share {LabelShare}: at least 1, at least 2, and above 0 up to 1 are needed."));
+        var tokens = (long)BatchSize * MaxLength;
+        return new BatchLengths(BatchSize, MaxLength, Math.Max(1, (long)(tokens * LabelShare)));
+    }
+
     private int DescribeArtifacts(Terminal terminal)
     {
-        var manifest = ArtifactSet.Open(Model, Verification.Full).Manifest;
+        var artifacts = ArtifactSet.Open(Model, Verification.Full);
+        var manifest = artifacts.Manifest;
         terminal.Result(string.Create(CultureInfo.InvariantCulture,
-            $"artifacts of {manifest.Source.FileName} ({manifest.Source.Family}): {manifest.Method}, rank {manifest.Rank}, {manifest.Targets.Count} targets, {manifest.ParameterCount:N0} trainable parameters, residual {manifest.ResidualType}"));
+            $"artifacts of {manifest.Source.FileName} ({manifest.Source.Family}): {manifest.Method}, rank {manifest.Rank}, {manifest.Targets.Count} targets, {manifest.ParameterCount:N0} trainable parameters, residual {manifest.ResidualType}, recompute {manifest.Recompute.ToString().ToLowerInvariant()}"));
+        using var training = OnnxReader.Read(artifacts.PathOf(ArtifactFiles.TrainingModel));
+        var plan = MemoryPlan.Of(training.Graph, [.. manifest.Parameters.Select(p => p.ElementCount)], Lengths());
+        MemoryTable.Print(terminal, plan);
         if (Json)
-            terminal.ResultJson(new { Source = manifest.Source.FileName, Method = manifest.Method.ToString(), manifest.Rank, Targets = manifest.Targets.Select(t => t.Module), manifest.ParameterCount });
+            terminal.ResultJson(new { Source = manifest.Source.FileName, Method = manifest.Method.ToString(), manifest.Rank, Targets = manifest.Targets.Select(t => t.Module), manifest.ParameterCount, Memory = MemoryTable.Json(plan) });
         return ExitCode.Done;
     }
 }

@@ -1,4 +1,3 @@
-using SorsaOrt.Artifacts;
 using SorsaOrt.Ir;
 
 namespace SorsaOrt.GraphBuilder.Memory;
@@ -16,8 +15,8 @@ public sealed record MemoryPlan(
     BatchLengths Lengths, long Runtime, long FrozenWeights, long Adapters, long Gradients, long Moments, long OptimizerWorkspace, ActivationMemory Activations)
 {
     // Resident memory of `sorsa train` on a model of a few KB, and what each node of the training graph adds to it (Linux x64, ONNX Runtime 1.31.1).
-    private const long RuntimeBytes = 128L << 20;
-    private const long RuntimeBytesPerNode = 7L << 10;
+    private const long RuntimeBytes = 112L << 20;
+    private const long RuntimeBytesPerNode = 9L << 10;
 
     // AdamW and the norm run over slices of 2^18 elements, the regulariser over a matrix at a time.
     private const long OptimizerSliceBytes = 6L * sizeof(float) << 18;
@@ -27,12 +26,11 @@ public sealed record MemoryPlan(
 
     /// <summary>The plan of a training graph.</summary>
     /// <param name="training">The graph of training_model.onnx, with shapes.</param>
-    /// <param name="parameters">Its trained parameters.</param>
+    /// <param name="parameterElements">Elements of each trained parameter.</param>
     /// <param name="lengths">The micro-batch.</param>
-    public static MemoryPlan Of(Graph training, IReadOnlyList<TrainedParameter> parameters, BatchLengths lengths)
+    public static MemoryPlan Of(Graph training, IReadOnlyList<long> parameterElements, BatchLengths lengths)
     {
-        var trained = sizeof(float) * parameters.Sum(p => p.ElementCount);
-        var largestRegularized = parameters.Where(p => p.Orthonormal != Orthonormality.None).Select(p => p.ElementCount).DefaultIfEmpty(0).Max();
+        var trained = sizeof(float) * parameterElements.Sum();
         return new MemoryPlan(
             lengths,
             RuntimeBytes + RuntimeBytesPerNode * training.Nodes.Count,
@@ -40,7 +38,7 @@ public sealed record MemoryPlan(
             trained,
             trained,
             2 * trained,
-            Math.Max(OptimizerSliceBytes, 2 * sizeof(float) * largestRegularized),
+            Math.Max(OptimizerSliceBytes, 2 * sizeof(float) * parameterElements.DefaultIfEmpty(0).Max()),
             ActivationMemory.Of(training, lengths));
     }
 }
