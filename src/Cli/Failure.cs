@@ -12,17 +12,24 @@ namespace SorsaOrt.Cli;
 internal static class Failure
 {
     /// <summary>Prints what went wrong to stderr; the trace only when asked for.</summary>
-    public static int Report(Terminal terminal, Exception exception, bool verbose)
+    /// <param name="terminal">Where to.</param>
+    /// <param name="exception">What went wrong.</param>
+    /// <param name="subject">File that is named where the message names none.</param>
+    /// <param name="verbose">Whether the trace is wanted.</param>
+    public static int Report(Terminal terminal, Exception exception, string? subject, bool verbose)
     {
         var cause = exception is AggregateException { InnerExceptions.Count: > 0 } many ? many.InnerExceptions[0] : exception;
         var unexpected = IsUnexpected(cause);
         terminal.Note("sorsa: " + Printable.Text(unexpected
             ? $"something went wrong that should not have ({cause.GetType().Name}: {cause.Message}); run again with --verbose and report it"
-            : cause.Message));
+            : NamesFile(cause.Message, subject) ? cause.Message : $"'{subject}': {cause.Message}"));
         if (verbose)
             terminal.Note(exception.ToString());
         return CodeOf(cause);
     }
+
+    private static bool NamesFile(string message, string? subject) =>
+        subject is null || message.Contains(Path.GetFileName(Path.TrimEndingDirectorySeparator(subject)), StringComparison.Ordinal);
 
     private static bool IsUnexpected(Exception e) => e is not (UsageException or ModelFormatException or UnsupportedGraphException or TargetException
         or ArtifactMismatchException or SafetensorsFormatException or OutputExistsException or DataFormatException or ConfigException

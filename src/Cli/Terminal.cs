@@ -5,9 +5,11 @@ using System.Text.Json;
 namespace SorsaOrt.Cli;
 
 /// <summary>Results go to stdout, everything else to stderr; a progress line is rewritten only on a terminal.</summary>
-internal sealed class Terminal
+/// <param name="output">Where results go.</param>
+/// <param name="error">Where progress, warnings and errors go.</param>
+/// <param name="isTerminal">Whether <paramref name="error"/> is a screen, where progress is rewritten in place.</param>
+internal sealed class Terminal(TextWriter output, TextWriter error, bool isTerminal)
 {
-    private readonly bool _isTerminal = !Console.IsErrorRedirected;
     private readonly Stopwatch _sinceProgress = Stopwatch.StartNew();
     private int _progressWidth;
     private bool _progressShown;
@@ -16,15 +18,15 @@ internal sealed class Terminal
     public void Result(string line)
     {
         ClearProgress();
-        Console.Out.WriteLine(line);
+        output.WriteLine(line);
     }
 
     /// <summary>Results without a line end, for streamed text.</summary>
     public void Stream(string text)
     {
         ClearProgress();
-        Console.Out.Write(text);
-        Console.Out.Flush();
+        output.Write(text);
+        output.Flush();
     }
 
     /// <summary>The JSON object that ends the output of <c>--json</c>.</summary>
@@ -34,20 +36,20 @@ internal sealed class Terminal
     public void Note(string line)
     {
         ClearProgress();
-        Console.Error.WriteLine(line);
+        error.WriteLine(line);
     }
 
     /// <summary>Progress: rewrites its line on a terminal, otherwise a line every ten seconds.</summary>
     public void Progress(string line)
     {
-        if (_isTerminal)
+        if (isTerminal)
         {
-            Console.Error.Write("\r" + line.PadRight(_progressWidth));
+            error.Write("\r" + line.PadRight(_progressWidth));
             _progressWidth = line.Length;
         }
         else if (!_progressShown || _sinceProgress.Elapsed.TotalSeconds >= 10)
         {
-            Console.Error.WriteLine(line);
+            error.WriteLine(line);
             _sinceProgress.Restart();
         }
         _progressShown = true;
@@ -64,9 +66,9 @@ internal sealed class Terminal
 
     private void ClearProgress()
     {
-        if (_isTerminal && _progressWidth > 0)
+        if (isTerminal && _progressWidth > 0)
         {
-            Console.Error.Write("\r" + new string(' ', _progressWidth) + "\r");
+            error.Write("\r" + new string(' ', _progressWidth) + "\r");
             _progressWidth = 0;
         }
     }

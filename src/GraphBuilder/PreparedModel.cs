@@ -27,10 +27,11 @@ public sealed record PreparedModel(Model Model, OpBuilder Builder, Value Tokens,
         if (model.FunctionNames.Count > 0 && graph.Nodes.FirstOrDefault(n => model.FunctionNames.Contains($"{n.Domain}::{n.OpType}")) is { } call)
             throw new UnsupportedGraphException($"node '{call.Name}' calls the model-local function {call.Domain}::{call.OpType}; "
                 + "export the model with functions inlined");
+        OperatorInputs.Check(graph);
         ToWorkingOpset.Run(model);
         ConstantNodesToInitializers.Run(graph);
         var op = new OpBuilder(graph);
-        TokenInputs.Fix(graph, op);
+        var declared = TokenInputs.Fix(graph, op).ElementType;
         graph.RemoveUnused();
         ComputeInFloat32.Run(graph);
         var refused = OpenFusedOps.Run(graph);
@@ -40,6 +41,8 @@ public sealed record PreparedModel(Model Model, OpBuilder Builder, Value Tokens,
         graph.RemoveUnused();
         graph.SortTopologically();
         var logits = graph.Outputs[0];
+        if (declared != ElementType.Undefined && declared.IsFloat() != logits.ElementType.IsFloat())
+            throw new ModelFormatException($"the output '{logits.Name}' is declared {declared.ShortName()}, but its node computes {logits.ElementType.ShortName()}. Check the model or export it again.");
         var sites = LinearSites.Find(graph);
         UnsupportedNodes.Refuse(graph, logits, sites, refused);
         return new PreparedModel(model, op, graph.Inputs.First(i => i.Name == TokenInputs.Known[0]), logits, sites);

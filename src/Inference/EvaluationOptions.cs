@@ -11,6 +11,9 @@ public sealed record EvaluationOptions
     /// <summary>Only the first rows of the file; null: all.</summary>
     public int? Limit { get; init; }
 
+    /// <summary>Tokens that a row is cut to as in training, at least 2; for the loss.</summary>
+    public int MaxLength { get; init; } = int.MaxValue;
+
     /// <summary>Most tokens of an answer, at least 1; for exact match.</summary>
     public int MaxTokens { get; init; } = 256;
 
@@ -21,6 +24,7 @@ public sealed record EvaluationOptions
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(BatchSize, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(MaxTokens, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThan(MaxLength, 2);
         ArgumentOutOfRangeException.ThrowIfLessThan(Limit ?? 1, 1, nameof(Limit));
     }
 }

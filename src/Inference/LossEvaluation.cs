@@ -23,7 +23,7 @@ public static class LossEvaluation
     /// <param name="model">The model.</param>
     /// <param name="tokenizer">Its tokenizer; null when all rows are tokens already.</param>
     /// <param name="template">How rows become text.</param>
-    /// <param name="file">The rows. None is cut: longer ones than the model allows are refused.</param>
+    /// <param name="file">The rows, cut to <see cref="EvaluationOptions.MaxLength"/>; longer ones than the model allows are refused.</param>
     /// <param name="options">How much, and in what portions.</param>
     /// <param name="progress">Told the result so far after every batch.</param>
     /// <param name="cancellation">Looked at before every batch.</param>
@@ -35,7 +35,7 @@ public static class LossEvaluation
         ArgumentNullException.ThrowIfNull(file);
         ArgumentNullException.ThrowIfNull(options);
         options.Check();
-        var encoder = new RowEncoder(tokenizer, template, int.MaxValue, model.VocabularySize);
+        var encoder = new RowEncoder(tokenizer, template, options.MaxLength, model.VocabularySize);
         var batch = new PaddedBatch();
         var report = new LossReport(0, 0, 0, default);
         int end = Math.Min(file.Count, options.Limit ?? int.MaxValue);

@@ -49,7 +49,8 @@ public static class ShapeInference
         }
         catch (Exception e) when (e is ArgumentException or IndexOutOfRangeException or InvalidOperationException or DivideByZeroException)
         {
-            throw new ModelFormatException($"the shapes at node '{node.Name}' cannot be right: {node}. Check the model or export it again.", e);
+            var reason = e is ArgumentException ? $" ({e.Message})" : "";
+            throw new ModelFormatException($"the shapes or types at node '{node.Name}' cannot be right{reason}: {node}. Check the model or export it again.", e);
         }
     }
 

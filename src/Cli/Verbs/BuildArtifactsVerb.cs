@@ -72,6 +72,8 @@ internal sealed class BuildArtifactsVerb : VerbOptions
     [Option("force", HelpText = "Replace an existing output.")]
     public bool Force { get; set; }
 
+    public override string? Subject => Model;
+
     public override int Run(Terminal terminal)
     {
         var report = ArtifactBuilder.Build(Options(), terminal.Progress);

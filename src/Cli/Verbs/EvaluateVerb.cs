@@ -68,7 +68,7 @@ internal sealed class EvaluateVerb : ModelVerbOptions
     [Option("batch-size", Default = 16, HelpText = "Rows at a time.")]
     public int BatchSize { get; set; }
 
-    [Option("max-length", Default = 512, HelpText = "Longest row in tokens.")]
+    [Option("max-length", Default = 512, HelpText = "Longest row in tokens; longer ones lose the left of their prompt.")]
     public int MaxLength { get; set; }
 
     [Option("skip-bad-rows", HelpText = "Count and skip rows that cannot be used.")]
@@ -88,13 +88,15 @@ internal sealed class EvaluateVerb : ModelVerbOptions
         var metric = Choice.Of<ResultForm?>("metric", Metric, ("loss", null), ("gsm8k", ResultForm.Gsm8k), ("math", ResultForm.Math));
         if (BatchSize < 1 || Limit < 1 || MaxTokens < 1)
             throw new UsageException("--batch-size, --limit and --max-tokens must be at least 1.");
+        if (MaxLength < 2)
+            throw new UsageException("--max-length must be at least 2.");
         if (Out is not null && metric is null)
             throw new UsageException("--out is for the answers of --metric gsm8k or math.");
         var tokenizer = Tokenizer is null ? null : Data.Tokenizer.Load(Tokenizer);
         var template = Data.Template.Load(Template);
         using var file = RowFile.Open(DataFile, skipBadRows: SkipBadRows);
         using var model = OpenModel(terminal);
-        var options = new EvaluationOptions { BatchSize = BatchSize, Limit = Limit, MaxTokens = MaxTokens };
+        var options = new EvaluationOptions { BatchSize = BatchSize, Limit = Limit, MaxLength = MaxLength, MaxTokens = MaxTokens };
         return metric is not null
             ? ExactMatchOf(terminal, metric, model, tokenizer ?? throw new UsageException($"--metric {Metric} needs --tokenizer."), template, file, options)
             : LossOf(terminal, model, tokenizer, template, file, options);

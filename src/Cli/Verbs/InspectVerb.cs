@@ -51,6 +51,8 @@ internal sealed class InspectVerb : VerbOptions
     [Option("recompute", Default = "none", MetaValue = "none|layer", HelpText = "Memory plan of a model: what the backward pass computes again.")]
     public string Recompute { get; set; } = "none";
 
+    public override string? Subject => Model.Length > 0 ? Model : null;
+
     public override int Run(Terminal terminal)
     {
         if ((DataFile is null) == (Model.Length == 0))

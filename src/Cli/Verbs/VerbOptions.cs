@@ -14,6 +14,9 @@ internal abstract class VerbOptions
     [Option("config", MetaValue = "FILE.json", HelpText = "Options by their long names; those on the command line win.")]
     public string? Config { get; set; }
 
+    /// <summary>The file that an error is about when its message speaks of nodes and tensors alone; null: messages say it themselves.</summary>
+    public virtual string? Subject => null;
+
     /// <summary>Does the work and returns the exit code.</summary>
     public abstract int Run(Terminal terminal);
 }

@@ -10,7 +10,11 @@ internal static class MatMulShapes
         .AddMicrosoft(FusedMatMul, "FusedMatMul", "TransposeMatMul")
         .AddMicrosoft(MatMulNBits, "MatMulNBits", "MatMulBnb4");
 
-    private static void MatMul(NodeInference n) => n.Set(0, n.ElementType(0), Product(n.Shape(0), n.Shape(1)));
+    private static void MatMul(NodeInference n)
+    {
+        n.RequireSameType(0, 1);
+        n.Set(0, n.ElementType(0), Product(n.Shape(0), n.Shape(1)));
+    }
 
     /// <summary>alpha·A'·B' + beta·C of matrices: [M, N].</summary>
     private static void Gemm(NodeInference n)
@@ -18,6 +22,9 @@ internal static class MatMulShapes
         var (a, b) = (n.Shape(0), n.Shape(1));
         if (a is not null && a.Count != 2 || b is not null && b.Count != 2)
             throw new ArgumentException("Gemm of tensors that are not matrices");
+        n.RequireSameType(0, 1);
+        if (a is not null && b is not null)
+            RequireSameLength(a[n.Node.Int("transA", 0) != 0 ? 0 : 1], b[n.Node.Int("transB", 0) != 0 ? 1 : 0]);
         Dim rows = a is null ? Dim.Unknown : a[n.Node.Int("transA", 0) != 0 ? 1 : 0];
         Dim columns = b is null ? Dim.Unknown : b[n.Node.Int("transB", 0) != 0 ? 0 : 1];
         n.Set(0, n.ElementType(0), [rows, columns]);
@@ -56,6 +63,7 @@ internal static class MatMulShapes
             return null;
         if (a.Count == 0 || b.Count == 0)
             throw new ArgumentException("a matrix product with a scalar");
+        RequireSameLength(a[^1], b[b.Count > 1 ? ^2 : ^1]);
         var batch = NodeInference.Broadcast([.. a.Take(a.Count - 2)], [.. b.Take(b.Count - 2)])!;
         var result = batch.ToList();
         if (a.Count > 1)
@@ -63,5 +71,11 @@ internal static class MatMulShapes
         if (b.Count > 1)
             result.Add(b[^1]);
         return result;
+    }
+
+    private static void RequireSameLength(Dim ofFirst, Dim ofSecond)
+    {
+        if (ofFirst.Value is { } first && ofSecond.Value is { } second && first != second)
+            throw new ArgumentException($"the product is over {first} elements on the left and {second} on the right");
     }
 }

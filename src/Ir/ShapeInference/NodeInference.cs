@@ -36,6 +36,14 @@ internal sealed class NodeInference(Node node)
     /// <summary>Axes of an operator that takes them as an attribute in old opsets and as an input since; null when absent or not known.</summary>
     public IReadOnlyList<long>? Axes(int input, string attribute = "axes") => node.Ints(attribute) ?? Constants(input);
 
+    /// <summary>Refuses two inputs of different element types; one that is not known fits any.</summary>
+    public void RequireSameType(int first, int second)
+    {
+        var (a, b) = (ElementType(first), ElementType(second));
+        if (a != b && a != Ir.ElementType.Undefined && b != Ir.ElementType.Undefined)
+            throw new ArgumentException($"its inputs are of the types {a.ShortName()} and {b.ShortName()}");
+    }
+
     /// <summary>Records what a rule found; a constant length declared before is kept where the rule found a symbol or nothing.</summary>
     public void Set(int output, ElementType type, IReadOnlyList<Dim>? shape, IEnumerable<Dim>? elements = null)
     {

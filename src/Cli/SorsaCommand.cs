@@ -1,0 +1,51 @@
+using System.Globalization;
+using System.Reflection;
+using CommandLine;
+using SorsaOrt.Cli.Verbs;
+
+namespace SorsaOrt.Cli;
+
+/// <summary>A command line carried out: one verb, its output and its exit code.</summary>
+internal static class SorsaCommand
+{
+    private static readonly Type[] Verbs =
+    [
+        typeof(ExportVerb), typeof(ExportVerb), typeof(InspectVerb), typeof(BuildArtifactsVerb), typeof(TrainVerb), typeof(MergeVerb), typeof(EvaluateVerb), typeof(GenerateVerb),
+        typeof(ReportVerb), typeof(AnalyzeVerb), typeof(DemoVerb),
+    ];
+
+    /// <summary>Runs <paramref name="arguments"/>; whatever goes wrong is told in one paragraph and gives an exit code of the contract.</summary>
+    public static int Run(string[] arguments, Terminal terminal)
+    {
+        try
+        {
+            var byName = Verbs.ToDictionary(v => v.GetCustomAttribute<VerbAttribute>()!.Name, StringComparer.Ordinal);
+            using var parser = new Parser(settings =>
+            {
+                settings.HelpWriter = null;
+                settings.ParsingCulture = CultureInfo.InvariantCulture;
+                settings.AllowMultiInstance = true;
+            });
+            var parsed = parser.ParseArguments(ConfigFile.Expand(arguments, byName), Verbs);
+            return parsed.MapResult(
+                (VerbOptions verb) => Run(verb, terminal),
+                errors => Usage.Explain(terminal, parsed, [.. errors]));
+        }
+        catch (Exception e)
+        {
+            return Failure.Report(terminal, e, subject: null, verbose: arguments.Contains("--verbose"));
+        }
+    }
+
+    private static int Run(VerbOptions verb, Terminal terminal)
+    {
+        try
+        {
+            return verb.Run(terminal);
+        }
+        catch (Exception e)
+        {
+            return Failure.Report(terminal, e, verb.Subject, verb.Verbose);
+        }
+    }
+}
