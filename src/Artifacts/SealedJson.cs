@@ -8,7 +8,7 @@ namespace SorsaOrt.Artifacts;
 
 /// <summary>JSON files that carry their own checksum as the last key: any changed byte is noticed.</summary>
 /// <remarks>"checksum" is the SHA-256 of the file's bytes with those 64 digits replaced by zeros.</remarks>
-internal static partial class SealedJson
+public static partial class SealedJson
 {
     private const int MaxBytes = 256 << 20;
     private const int MaxDepth = 32;

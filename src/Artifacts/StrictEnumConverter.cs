@@ -3,5 +3,5 @@ using System.Text.Json.Serialization;
 namespace SorsaOrt.Artifacts;
 
 /// <summary>Writes an enumeration by its names and reads only names.</summary>
-internal sealed class StrictEnumConverter<T>() : JsonStringEnumConverter<T>(namingPolicy: null, allowIntegerValues: false)
+public sealed class StrictEnumConverter<T>() : JsonStringEnumConverter<T>(namingPolicy: null, allowIntegerValues: false)
     where T : struct, Enum;

@@ -26,10 +26,13 @@ internal static class SorsaCommand
                 settings.ParsingCulture = CultureInfo.InvariantCulture;
                 settings.AllowMultiInstance = true;
             });
-            var parsed = parser.ParseArguments(ConfigFile.Expand(arguments, byName), Verbs);
+            var expanded = ConfigFile.Expand(arguments, byName);
+            if (expanded.Length > 0 && byName.TryGetValue(expanded[0], out var verbType))
+                StrictNumbers.Check(expanded, verbType);
+            var parsed = parser.ParseArguments(expanded, Verbs);
             return parsed.MapResult(
                 (VerbOptions verb) => Run(verb, terminal),
-                errors => Usage.Explain(terminal, parsed, [.. errors]));
+                errors => Usage.Explain(terminal, expanded, parsed, [.. errors]));
         }
         catch (Exception e)
         {

@@ -7,7 +7,7 @@ namespace SorsaOrt.Cli;
 internal static class Usage
 {
     /// <summary>Prints help to stdout (exit code 0) or the faults to stderr (exit code 2).</summary>
-    public static int Explain(Terminal terminal, ParserResult<object> parsed, IReadOnlyList<Error> errors)
+    public static int Explain(Terminal terminal, string[] arguments, ParserResult<object> parsed, IReadOnlyList<Error> errors)
     {
         if (errors.IsVersion())
         {
@@ -26,23 +26,36 @@ internal static class Usage
             }, e => e, verbsIndex: true).ToString());
             return ExitCode.Done;
         }
-        terminal.Note("sorsa: " + string.Join("; ", errors.Select(Describe)) + ". `sorsa --help` and `sorsa VERB --help` list what there is.");
+        terminal.Note("sorsa: " + string.Join("; ", errors.Select(e => Describe(e, arguments))) + ". `sorsa --help` and `sorsa VERB --help` list what there is.");
         return ExitCode.BadInput;
     }
 
-    private static string Describe(Error error) => error switch
+    private static string Describe(Error error, string[] arguments) => error switch
     {
         NoVerbSelectedError => "no verb given",
         BadVerbSelectedError e => $"there is no verb '{Printable.Text(e.Token)}'",
         UnknownOptionError e => $"there is no option --{Printable.Text(e.Token)}",
         MissingValueOptionError e => $"--{e.NameInfo.LongName} needs a value",
         MissingRequiredOptionError e => $"--{e.NameInfo.LongName} is needed",
-        BadFormatConversionError e => $"the value of --{e.NameInfo.LongName} is not of the right kind",
+        BadFormatConversionError e => $"--{e.NameInfo.LongName} '{Printable.Text(ValueOf(e.NameInfo.LongName, arguments) ?? "")}' is not a number of the right kind or size",
         RepeatedOptionError e => $"--{e.NameInfo.LongName} is given twice",
         SequenceOutOfRangeError e => $"--{e.NameInfo.LongName} has too many or too few values",
         BadFormatTokenError e => $"'{Printable.Text(e.Token)}' is not understood",
         _ => error.Tag.ToString(),
     };
+
+    /// <summary>The value that an option has on the command line, the last one where it is given twice; null where it is not given.</summary>
+    public static string? ValueOf(string option, string[] arguments)
+    {
+        for (var i = arguments.Length - 1; i >= 0; i--)
+        {
+            if (arguments[i].StartsWith($"--{option}=", StringComparison.Ordinal))
+                return arguments[i][(option.Length + 3)..];
+            if (arguments[i] == "--" + option)
+                return i + 1 < arguments.Length ? arguments[i + 1] : "";
+        }
+        return null;
+    }
 }
 
 /// <summary>Exit codes of the command line's contract.</summary>

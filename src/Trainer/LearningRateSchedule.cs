@@ -1,13 +1,22 @@
+using System.Text.Json.Serialization;
+using SorsaOrt.Artifacts;
+
 namespace SorsaOrt.Trainer;
 
 /// <summary>How the learning rate falls after warm-up.</summary>
+[JsonConverter(typeof(StrictEnumConverter<ScheduleShape>))]
 public enum ScheduleShape
 {
     /// <summary>Half a cosine from the peak to 0.</summary>
+    [JsonStringEnumMemberName("cosine")]
     Cosine,
+
     /// <summary>A line from the peak to 0.</summary>
+    [JsonStringEnumMemberName("linear")]
     Linear,
+
     /// <summary>The peak throughout.</summary>
+    [JsonStringEnumMemberName("constant")]
     Constant,
 }
 

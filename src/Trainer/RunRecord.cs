@@ -11,7 +11,7 @@ namespace SorsaOrt.Trainer;
 /// <param name="Sha256">SHA-256, 64 lower-case hex digits.</param>
 public sealed record RunInput(string Role, string Path, long Size, string Sha256);
 
-/// <summary>What run.json holds, and every checkpoint again: all that is needed to go on.</summary>
+/// <summary>What run.json holds, under its own checksum, and every checkpoint again: all that is needed to go on.</summary>
 public sealed record RunRecord
 {
     /// <summary>Name of the file in a run folder.</summary>
@@ -35,35 +35,29 @@ public sealed record RunRecord
     /// <summary>What the run was begun on; null in the record of an older program.</summary>
     public RunEnvironment? Environment { get; init; }
 
+    private const int CurrentVersion = 1;
+
     private static readonly JsonSerializerOptions Json = new()
     {
-        WriteIndented = true,
-        NewLine = "\n",
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
         DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
         UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
         RespectNullableAnnotations = true,
         AllowDuplicateProperties = false,
-        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.KebabCaseLower, allowIntegerValues: false) },
     };
 
+    /// <summary>Version of the record's format.</summary>
+    public int FormatVersion { get; init; } = CurrentVersion;
+
     /// <summary>Writes RUN/run.json.</summary>
-    public void Write(string runFolder) =>
-        AtomicFile.Write(Path.Combine(runFolder, FileName), JsonSerializer.SerializeToUtf8Bytes(this, Json), force: true);
+    public void Write(string runFolder) => AtomicFile.Write(Path.Combine(runFolder, FileName), SealedJson.Serialize(this), force: true);
 
     /// <summary>Reads RUN/run.json.</summary>
     /// <exception cref="ArtifactMismatchException">It is missing or not what a run writes.</exception>
     public static RunRecord Read(string runFolder)
     {
         var path = Path.Combine(Path.GetFullPath(runFolder), FileName);
-        try
-        {
-            return Checked(JsonSerializer.Deserialize<RunRecord>(File.ReadAllBytes(path), Json), path);
-        }
-        catch (Exception e) when (e is JsonException or IOException or UnauthorizedAccessException)
-        {
-            throw new ArtifactMismatchException(path, $"'{path}' cannot be read as the record of a run: {e.Message} Give a folder that sorsa train wrote.", e);
-        }
+        return Checked(SealedJson.Read<RunRecord>(path, CurrentVersion, "give a folder that sorsa train wrote, or train anew.").Value, path);
     }
 
     /// <summary>As the options of a checkpoint.</summary>
@@ -73,26 +67,20 @@ public sealed record RunRecord
         return element.EnumerateObject().ToDictionary(p => p.Name, p => p.Value.Clone(), StringComparer.Ordinal);
     }
 
-    /// <summary>From the options of a checkpoint.</summary>
-    internal static RunRecord FromOptions(IReadOnlyDictionary<string, JsonElement> options, string checkpoint)
+    /// <summary>Whether a checkpoint with these options is one of this run.</summary>
+    internal bool Owns(IReadOnlyDictionary<string, JsonElement> options)
     {
-        try
-        {
-            return Checked(JsonSerializer.SerializeToElement(options).Deserialize<RunRecord>(Json), checkpoint);
-        }
-        catch (JsonException e)
-        {
-            throw new ArtifactMismatchException(checkpoint, $"The options in '{checkpoint}' are not those of a run: {e.Message}", e);
-        }
+        var own = ToOptions();
+        return own.Count == options.Count && own.All(p => options.TryGetValue(p.Key, out var other) && JsonElement.DeepEquals(p.Value, other));
     }
 
     /// <summary>Where a path of the settings leads: from the present folder if it is there, else from where the run was started.</summary>
     public string Resolve(string path) =>
         Path.IsPathRooted(path) || Path.Exists(path) ? path : Path.Combine(WorkingFolder, path);
 
-    private static RunRecord Checked(RunRecord? record, string path)
+    private static RunRecord Checked(RunRecord record, string path)
     {
-        if (record is null || record.TotalSteps < 1)
+        if (record.TotalSteps < 1)
             throw new ArtifactMismatchException(path, $"'{path}' is not the record of a run.");
         record.Settings.Validated();
         return record;

@@ -1,13 +1,19 @@
 using System.Globalization;
+using System.Text.Json.Serialization;
+using SorsaOrt.Artifacts;
 
 namespace SorsaOrt.Trainer;
 
 /// <summary>What the loss of an optimizer step is the mean of.</summary>
+[JsonConverter(typeof(StrictEnumConverter<LossAverage>))]
 public enum LossAverage
 {
     /// <summary>Over all label tokens of the step: accumulation equals one big batch.</summary>
+    [JsonStringEnumMemberName("tokens")]
     Tokens,
+
     /// <summary>Over its micro-batches' own means, as the reference does.</summary>
+    [JsonStringEnumMemberName("batches")]
     Batches,
 }
 

@@ -81,7 +81,9 @@ public sealed class TrainingRun : IDisposable
     {
         var store = new CheckpointStore(runFolder);
         var hasCheckpoint = store.List().Count > 0;
-        var record = hasCheckpoint ? RunRecord.FromOptions(store.NewestState().Options, store.Folder) : RunRecord.Read(runFolder);
+        var record = RunRecord.Read(runFolder);
+        if (hasCheckpoint && !record.Owns(store.NewestState().Options))
+            throw new ArtifactMismatchException(store.Folder, $"The newest checkpoint in '{store.Folder}' is not of the run that '{RunRecord.FileName}' beside it describes. Put the run's own files back, or train anew.");
         var settings = record.Settings;
         var artifacts = ArtifactSet.Open(record.Resolve(settings.Artifacts), Verification.Full);
         if (artifacts.Hash != record.ManifestHash)
