@@ -32,6 +32,9 @@ public sealed record Manifest
     /// <summary>The α asked for; scale = α / rank. Null where it was left to the method.</summary>
     public double? Alpha { get; init; }
 
+    /// <summary>Share of an adapter's inputs that training drops; null: none.</summary>
+    public double? Dropout { get; init; }
+
     /// <summary>Seed of the build.</summary>
     [JsonRequired]
     public long Seed { get; init; }

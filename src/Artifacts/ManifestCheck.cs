@@ -46,6 +46,8 @@ internal static class ManifestCheck
             if (!(value >= least && double.IsFinite(value)))
                 yield return $"{key} is {value}, at least {least} is needed";
         }
+        if (m.Dropout is not (null or >= 0 and < 1))
+            yield return $"dropout is {m.Dropout}, from 0 to below 1 is needed";
         if (!IsSha256(m.Source.Sha256))
             yield return "source.sha256 is not 64 hex digits";
         if (m.Source.ExternalFiles.Any(f => f.Size < 0 || (f.Sha256 is not null && !IsSha256(f.Sha256))))

@@ -10,8 +10,8 @@ internal static class SorsaCommand
 {
     private static readonly Type[] Verbs =
     [
-        typeof(ExportVerb), typeof(ExportVerb), typeof(InspectVerb), typeof(BuildArtifactsVerb), typeof(TrainVerb), typeof(MergeVerb), typeof(EvaluateVerb), typeof(GenerateVerb),
-        typeof(ReportVerb), typeof(AnalyzeVerb), typeof(DemoVerb),
+        typeof(ExportVerb), typeof(InspectVerb), typeof(BuildArtifactsVerb), typeof(TrainVerb), typeof(MergeVerb), typeof(EvaluateVerb), typeof(GenerateVerb),
+        typeof(ReportVerb), typeof(AnalyzeVerb), typeof(CompareVerb), typeof(DemoVerb),
     ];
 
     /// <summary>Runs <paramref name="arguments"/>; whatever goes wrong is told in one paragraph and gives an exit code of the contract.</summary>

@@ -18,6 +18,7 @@ public sealed class SessionEngine : IDisposable
     private readonly FlatBuffer<float> _scalars;
     private readonly BoundRun? _training;
     private readonly OptimizerStep? _optimizer;
+    private readonly DropoutKeys? _dropout;
     private EvaluationRun? _evaluation;
 
     private SessionEngine(ArtifactSet artifacts, EngineOptions options)
@@ -35,6 +36,7 @@ public sealed class SessionEngine : IDisposable
             if (options.Training)
             {
                 _training = BindTraining(Own(new OrtSession(artifacts.PathOf(ArtifactFiles.TrainingModel), options)));
+                _dropout = manifest.Dropout is > 0 ? Own(new DropoutKeys()) : null;
                 _optimizer = Own(new OptimizerStep(artifacts, _state, options with { ProfilePrefix = null }));
             }
         }
@@ -80,6 +82,7 @@ public sealed class SessionEngine : IDisposable
     {
         var training = _training ?? throw new InvalidOperationException("The engine was opened without training.");
         _tokens.Bind(training, batch);
+        _dropout?.Bind(training, batch);
         _scalars[LossScaleSlot] = (float)lossScale;
         training.Run();
         return new StepResult(_scalars[LossSumSlot], batch.LabelPositions.Length);

@@ -23,6 +23,9 @@ public readonly ref struct TokenBatch
 
     /// <summary>The token to be predicted at each place [N]; empty where only logits are wanted.</summary>
     public ReadOnlySpan<long> LabelIds { get; init; }
+
+    /// <summary>Decides what dropout drops, where the artifacts were built with it: the same for the same number.</summary>
+    public ulong DropoutSeed { get; init; }
 }
 
 /// <summary>Loss of one run. Sum and count travel together: means over steps mislead.</summary>

@@ -8,6 +8,7 @@ internal static class GraphNames
     public const string PositionIds = "position_ids";
     public const string LabelPositions = "label_positions";
     public const string LabelIds = "label_ids";
+    public const string DropoutKeys = "dropout_keys";
     public const string LossScale = "loss_scale";
     public const string LossSum = "loss_sum";
     public const string Logits = "logits";

@@ -90,6 +90,8 @@ public sealed class ArtifactBuilder : IDisposable
         var adapted = TrainableGraph.Adapt(_prepared, _targets, _options);
         LossAndGradients.AddLoss(graph, _prepared.Builder, graph.Outputs[0]);
         WriteModel(_prepared.Model, ArtifactFiles.EvalModel, frozen);
+        if (_options.Dropout > 0)
+            AdapterDropout.Insert(graph, _prepared.Builder, adapted, _options.Dropout, _options.Seed);
         LossAndGradients.AddGradients(graph, _prepared.Builder, [.. adapted.SelectMany(a => a.All)], _options.Recompute);
         if (IsOfficial)
             InPlaceAccumulation.Run(_prepared.Model);
@@ -291,6 +293,7 @@ public sealed class ArtifactBuilder : IDisposable
         Method = Enum.Parse<TrainingMethod>(_options.Method.ToString()),
         Rank = RankOf,
         Alpha = _options.Alpha,
+        Dropout = _options.Dropout > 0 ? _options.Dropout : null,
         Seed = _options.Seed,
         Svd = _options.Method is AdapterMethod.Full or AdapterMethod.Lora ? null : new SvdSettings
         {

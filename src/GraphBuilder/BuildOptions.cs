@@ -34,6 +34,9 @@ public sealed record BuildOptions
     /// <summary>Safetensors files with starting factors.</summary>
     public IReadOnlyList<string> FactorFiles { get; init; } = [];
 
+    /// <summary>Share of an adapter's inputs that training drops, from 0 to below 1.</summary>
+    public double Dropout { get; init; }
+
     /// <summary>What the backward pass computes again.</summary>
     public Recomputation Recompute { get; init; }
 

@@ -86,12 +86,13 @@ internal sealed class TrainingLoop
             _data.Batches.ReadMicroBatch(_position.MicroBatches + i, _batches[i]);
         var labels = _batches.Sum(b => (long)b.LabelCount);
         double lossSum = 0, sumOfMeans = 0;
-        foreach (var batch in _batches)
+        for (var i = 0; i < _batches.Count; i++)
         {
+            var batch = _batches[i];
             if (stop.IsCancellationRequested)
                 return false;
             var scale = _options.LossAverage == LossAverage.Tokens ? 1.0 / labels : 1.0 / ((double)_batches.Count * batch.LabelCount);
-            var result = _engine.Accumulate(TrainingData.Tokens(batch), scale);
+            var result = _engine.Accumulate(TrainingData.Tokens(batch) with { DropoutSeed = DropoutSeed(_position.MicroBatches + i) }, scale);
             if (!double.IsFinite(result.LossSum))
                 throw Diverged("loss", result.LossSum, [batch]);
             lossSum += result.LossSum;
@@ -108,6 +109,9 @@ internal sealed class TrainingLoop
         Report(null);
         return true;
     }
+
+    // A number of the run's seed and the micro-batch alone, so that a resumed run drops the same.
+    private ulong DropoutSeed(long microBatch) => unchecked((ulong)_options.Seed * 0x9E3779B97F4A7C15 + (ulong)microBatch);
 
     private void Log(double rate, UpdateResult update, long labels, double seconds)
     {

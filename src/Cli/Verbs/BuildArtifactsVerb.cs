@@ -36,6 +36,9 @@ internal sealed class BuildArtifactsVerb : VerbOptions
     [Option("svd-iterations", Default = 4, HelpText = "Power iterations of the randomised SVD.")]
     public int SvdIterations { get; set; }
 
+    [Option("dropout", Default = 0.0, MetaValue = "P", HelpText = "Share of every adapter's inputs dropped in training.")]
+    public double Dropout { get; set; }
+
     [Option("residual-dtype", Default = "fp32", MetaValue = "fp32|fp16|bf16", HelpText = "How the frozen residual is stored.")]
     public string ResidualType { get; set; } = "fp32";
 
@@ -103,11 +106,17 @@ internal sealed class BuildArtifactsVerb : VerbOptions
             throw new UsageException($"--rank {Rank}: at least 1 is needed.");
         if (Alpha is { } alpha && !(double.IsFinite(alpha) && alpha > 0))
             throw new UsageException(string.Create(CultureInfo.InvariantCulture, $"--alpha {alpha}: a positive number is needed."));
+        if (!(Dropout is >= 0 and < 1))
+            throw new UsageException(string.Create(CultureInfo.InvariantCulture, $"--dropout {Dropout}: a number from 0 to below 1 is needed."));
+        if (Dropout > 0 && Method == "full")
+            throw new UsageException("--dropout acts on adapters, and --method full has none.");
         if (SvdIterations is < 0 or > 1000)
             throw new UsageException($"--svd-iterations {SvdIterations} is not between 0 and 1000.");
         if (Targets is { } targets && targets.Trim().Length == 0)
             throw new UsageException("--targets is empty; leave it out for the seven projections of a block.");
         var format = Choice.Of("format", Format, ("ort", ArtifactFormat.Ort), ("ort-training", ArtifactFormat.OrtTraining), ("both", ArtifactFormat.Both));
+        if (Dropout > 0 && format != ArtifactFormat.Ort)
+            throw new UsageException("--dropout needs --format ort: the official runtime does not feed the keys that decide what is dropped.");
         var optimizer = OfficialOptimizer(format);
         return new BuildOptions
         {
@@ -127,6 +136,7 @@ internal sealed class BuildArtifactsVerb : VerbOptions
             Recompute = Choice.Of("recompute", Recompute, ("none", Recomputation.None), ("layer", Recomputation.Layer)),
             Format = format,
             OfficialOptimizer = optimizer,
+            Dropout = Dropout,
             Seed = Seed,
             Threads = Choice.Threads(Threads),
             Force = Force,
