@@ -39,6 +39,7 @@ internal static class Failure
     {
         UsageException or ModelFormatException or UnsupportedGraphException or TargetException or ArtifactMismatchException
             or SafetensorsFormatException or OutputExistsException or DataFormatException or ConfigException or DecompositionException => ExitCode.BadInput,
+        EngineException { IsModelRefused: true } => ExitCode.BadInput,
         FileNotFoundException or DirectoryNotFoundException or UnauthorizedAccessException => ExitCode.BadInput,
         _ => ExitCode.Failed,
     };

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Microsoft.ML.OnnxRuntime;
 
 namespace SorsaOrt.Engines;
 
@@ -57,6 +58,14 @@ public readonly record struct Device(DeviceKind Kind, int Index)
         DeviceKind.Cuda => string.Create(CultureInfo.InvariantCulture, $"cuda:{Index}"),
         DeviceKind.DirectMl => string.Create(CultureInfo.InvariantCulture, $"directml:{Index}"),
         _ => "cpu",
+    };
+
+    /// <summary>Where a value stays that the device reads again, such as a key/value cache.</summary>
+    internal OrtMemoryInfo Memory => Kind switch
+    {
+        DeviceKind.Cuda => new OrtMemoryInfo("Cuda", OrtAllocatorType.DeviceAllocator, Index, OrtMemType.Default),
+        DeviceKind.DirectMl => new OrtMemoryInfo("DML", OrtAllocatorType.DeviceAllocator, Index, OrtMemType.Default),
+        _ => OrtMemoryInfo.DefaultInstance,
     };
 
     private static string ProviderOf(DeviceKind kind) => kind switch

@@ -11,4 +11,7 @@ public sealed class EngineException : Exception
 
     /// <summary>Without details.</summary>
     public EngineException() { }
+
+    /// <summary>True where ONNX Runtime would not load a model: the file is at fault, not the work.</summary>
+    public bool IsModelRefused { get; init; }
 }

@@ -28,7 +28,7 @@ public sealed class OnnxLanguageModel : LanguageModel
         _device = device;
         _session = session;
         _binding = session.CreateIoBinding();
-        _cacheMemory = InferenceSessions.MemoryOf(device);
+        _cacheMemory = device.Memory;
         VocabularySize = io.VocabularySize ?? Probe();
     }
 
@@ -82,7 +82,7 @@ public sealed class OnnxLanguageModel : LanguageModel
         InferenceSession? session = null;
         try
         {
-            session = InferenceSessions.Open(file, options);
+            session = OrtSession.Load(file, options, useArena: true);
             return new OnnxLanguageModel(path, io, session, options.Device, ContextLength.Beside(path), copy);
         }
         catch

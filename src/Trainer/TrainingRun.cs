@@ -162,6 +162,7 @@ public sealed class TrainingRun : IDisposable
     {
         if (File.Exists(runFolder))
             throw new OutputExistsException($"'{runFolder}' is a file; give --out a folder for the run.");
+        Temporary.Sweep(runFolder); // Of a run killed before it had begun.
         if (!Directory.Exists(runFolder) || !Directory.EnumerateFileSystemEntries(runFolder).Any())
             return;
         var isRun = File.Exists(Path.Combine(runFolder, RunRecord.FileName)) || Directory.Exists(Path.Combine(runFolder, CheckpointFiles.Folder));
