@@ -44,7 +44,10 @@ internal static class ConfigFile
                 throw new UsageException($"--config: there is no file '{path}'.");
             if (file.Length > LongestFile)
                 throw new UsageException($"--config {path}: {file.Length} bytes are more than any configuration has.");
-            var document = JsonDocument.Parse(File.ReadAllBytes(path), new JsonDocumentOptions { MaxDepth = 8 });
+            var bytes = File.ReadAllBytes(path);
+            if (!System.Text.Unicode.Utf8.IsValid(bytes))
+                throw new UsageException($"--config {path}: it holds text that is not valid UTF-8.");
+            var document = JsonDocument.Parse(bytes, new JsonDocumentOptions { MaxDepth = 8 });
             if (document.RootElement.ValueKind == JsonValueKind.Object)
                 return document;
             document.Dispose();

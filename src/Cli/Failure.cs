@@ -33,12 +33,12 @@ internal static class Failure
 
     private static bool IsUnexpected(Exception e) => e is not (UsageException or ModelFormatException or UnsupportedGraphException or TargetException
         or ArtifactMismatchException or SafetensorsFormatException or OutputExistsException or DataFormatException or ConfigException
-        or DecompositionException or EngineException or TrainingDivergedException or IOException or UnauthorizedAccessException or OutOfMemoryException);
+        or DecompositionException or EngineException or TrainingDivergedException or InvalidDataException or IOException or UnauthorizedAccessException or OutOfMemoryException);
 
     private static int CodeOf(Exception e) => e switch
     {
         UsageException or ModelFormatException or UnsupportedGraphException or TargetException or ArtifactMismatchException
-            or SafetensorsFormatException or OutputExistsException or DataFormatException or ConfigException or DecompositionException => ExitCode.BadInput,
+            or SafetensorsFormatException or OutputExistsException or DataFormatException or ConfigException or DecompositionException or InvalidDataException => ExitCode.BadInput,
         EngineException { IsModelRefused: true } => ExitCode.BadInput,
         FileNotFoundException or DirectoryNotFoundException or UnauthorizedAccessException => ExitCode.BadInput,
         _ => ExitCode.Failed,
