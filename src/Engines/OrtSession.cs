@@ -29,15 +29,13 @@ internal sealed class OrtSession : IDisposable
     /// <summary>Loads a model as every part of the product does.</summary>
     /// <param name="path">An .onnx file.</param>
     /// <param name="options">Device and threads.</param>
-    /// <param name="useArena">Whether freed memory is kept for the next run: right where shapes repeat from run to run.</param>
     /// <exception cref="EngineException">The provider is missing, or ONNX Runtime refuses the graph.</exception>
-    internal static InferenceSession Load(string path, EngineOptions options, bool useArena = false)
+    internal static InferenceSession Load(string path, EngineOptions options)
     {
         OrtRuntime.Start();
         try
         {
             using var sessionOptions = SessionOptionsFor(options);
-            sessionOptions.EnableCpuMemArena = useArena;
             return new InferenceSession(path, sessionOptions);
         }
         catch (OnnxRuntimeException e)

@@ -82,7 +82,7 @@ public sealed class OnnxLanguageModel : LanguageModel
         InferenceSession? session = null;
         try
         {
-            session = OrtSession.Load(file, options, useArena: true);
+            session = OrtSession.Load(file, options);
             return new OnnxLanguageModel(path, io, session, options.Device, ContextLength.Beside(path), copy);
         }
         catch
