@@ -33,6 +33,12 @@ public sealed record PreparedModel(Model Model, OpBuilder Builder, Value Tokens,
         var op = new OpBuilder(graph);
         var declared = TokenInputs.Fix(graph, op).ElementType;
         graph.RemoveUnused();
+        // Types that contradict each other are seen before all of them become float32.
+        if (graph.Initializers.Any(i => ComputeInFloat32.IsNarrow(i.Constant!.ElementType)))
+        {
+            graph.SortTopologically();
+            ShapeInference.Infer(graph);
+        }
         ComputeInFloat32.Run(graph);
         var refused = OpenFusedOps.Run(graph);
         Simplify.Run(model);

@@ -1,5 +1,3 @@
-using SorsaOrt.Ir;
-
 namespace SorsaOrt.GraphBuilder;
 
 /// <summary>Puts the adapters of all targets into a prepared model.</summary>

@@ -115,7 +115,7 @@ public sealed class RowFileTests : IDisposable
     {
         string path = Path.Combine(_folder.Path, "rows.parquet");
         ParquetRow[] rows = [.. Enumerable.Range(0, 500).Select(i => new ParquetRow { Question = $"q{i} é", Answer = i == 7 ? null : $"a{i}", Other = i })];
-        await ParquetSerializer.SerializeAsync(rows, path);
+        await ParquetSerializer.SerializeAsync(rows, path, cancellationToken: TestContext.Current.CancellationToken);
         var e = Assert.Throws<DataFormatException>(() => RowFile.Open(path));
         Assert.Equal(8, e.Line);
         using var file = RowFile.Open(path, skipBadRows: true);
@@ -132,8 +132,8 @@ public sealed class RowFileTests : IDisposable
         await ParquetSerializer.SerializeAsync([
             new ParquetChat { Messages = [new() { Role = "user", Content = "u" }, new() { Role = "assistant", Content = "a" }] },
             new ParquetChat { Messages = [] },
-            new ParquetChat { Messages = [new() { Role = "assistant", Content = "b" }] }], chats);
-        await ParquetSerializer.SerializeAsync([new ParquetTokens { InputIds = [1, 5, 6], Labels = [-100, 5, 6] }, new ParquetTokens { InputIds = [7, 8], Labels = [7, 8] }], tokens);
+            new ParquetChat { Messages = [new() { Role = "assistant", Content = "b" }] }], chats, cancellationToken: TestContext.Current.CancellationToken);
+        await ParquetSerializer.SerializeAsync([new ParquetTokens { InputIds = [1, 5, 6], Labels = [-100, 5, 6] }, new ParquetTokens { InputIds = [7, 8], Labels = [7, 8] }], tokens, cancellationToken: TestContext.Current.CancellationToken);
         using var chatRows = RowFile.Open(chats, skipBadRows: true);
         Assert.Equal(2, chatRows.Count);
         Assert.Equal([new("user", "u"), new("assistant", "a")], Assert.IsType<ChatRow>(chatRows.Read(0)).Messages);
@@ -147,7 +147,7 @@ public sealed class RowFileTests : IDisposable
     public async Task Parquet_RefusesEveryTruncationAndManyFlips()
     {
         string path = Path.Combine(_folder.Path, "rows.parquet");
-        await ParquetSerializer.SerializeAsync([new ParquetRow { Question = "q", Answer = "a" }], path);
+        await ParquetSerializer.SerializeAsync([new ParquetRow { Question = "q", Answer = "a" }], path, cancellationToken: TestContext.Current.CancellationToken);
         byte[] whole = File.ReadAllBytes(path);
         for (int length = 1; length < whole.Length; length += 7)
             Assert.Throws<DataFormatException>(() => RowFile.Open(_folder.Write("cut.parquet", whole[..length])));

@@ -1,4 +1,3 @@
-using SorsaOrt.Artifacts;
 using SorsaOrt.Ir;
 
 namespace SorsaOrt.GraphBuilder.Memory;
@@ -19,6 +18,7 @@ public static class PlannedModel
             graph.MakeInitializer(weight, new ComputedTensor(options.ResidualType, weight.Constant!.Shape, () => throw new InvalidOperationException("A plan has no weights.")));
             weight.Type = new TensorType(options.ResidualType, weight.Shape);
         }
+        SegmentMask.Apply(prepared);
         Value[] parameters = [.. TrainableGraph.Adapt(prepared, targets, options).SelectMany(a => a.All)];
         LossAndGradients.AddLoss(graph, prepared.Builder, graph.Outputs[0]);
         LossAndGradients.AddGradients(graph, prepared.Builder, parameters, options.Recompute);
