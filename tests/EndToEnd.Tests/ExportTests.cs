@@ -1,4 +1,3 @@
-using System.Text.Json;
 using SorsaOrt.Export.Tests;
 using SorsaOrt.TestSupport;
 using Xunit;

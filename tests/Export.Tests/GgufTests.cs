@@ -96,7 +96,7 @@ public sealed class GgufTests
     private static void Write(string path, ReferenceDecoder reference, string architecture, IReadOnlyList<Weight> weights, Action<GgufWriter> more,
         Func<Weight, (uint, byte[])?>? encode = null, bool withKeyValueHeads = true)
     {
-        var file = new GgufWriter().Text("general.architecture", architecture).Number(architecture + ".block_count", (uint)reference.Layers)
+        using var file = new GgufWriter().Text("general.architecture", architecture).Number(architecture + ".block_count", (uint)reference.Layers)
             .Number(architecture + ".embedding_length", (uint)reference.Hidden).Number(architecture + ".feed_forward_length", (uint)reference.Intermediate)
             .Number(architecture + ".attention.head_count", (uint)reference.Heads).Number(architecture + ".context_length", 128)
             .Real(architecture + ".attention.layer_norm_rms_epsilon", (float)reference.Epsilon);

@@ -3,10 +3,17 @@ using System.Text;
 namespace SorsaOrt.Export.Tests;
 
 /// <summary>Writes small GGUF files of version 3.</summary>
-internal sealed class GgufWriter
+internal sealed class GgufWriter : IDisposable
 {
     private readonly MemoryStream _metadata = new(), _infos = new(), _data = new();
     private int _entries, _tensors;
+
+    public void Dispose()
+    {
+        _metadata.Dispose();
+        _infos.Dispose();
+        _data.Dispose();
+    }
 
     public GgufWriter Text(string key, string value) => Entry(key, 8, w => Put(w, value));
 

@@ -1,5 +1,4 @@
 using SorsaOrt.Data;
-using SorsaOrt.TestSupport;
 using Xunit;
 
 namespace SorsaOrt.Inference.Tests;
