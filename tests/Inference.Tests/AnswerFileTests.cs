@@ -1,5 +1,4 @@
 using SorsaOrt.Data;
-using Xunit;
 
 namespace SorsaOrt.Inference.Tests;
 
