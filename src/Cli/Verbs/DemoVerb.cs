@@ -88,6 +88,7 @@ internal sealed class DemoVerb : VerbOptions
             Metric = "gsm8k",
             BatchSize = 32,
             MaxTokens = 64,
+            MaxLength = 512,
             Threads = threads,
             Device = "cpu",
         };
