@@ -190,16 +190,20 @@ public sealed class JsonTokenizerTests : IDisposable
         Assert.Equal(1_000_000, tokenizer.Encode(new string('x', 1_000_000)).Length);
     }
 
-    [Property(MaxTest = 200)]
-    public void Merging_EqualsThePackage(int seed)
+    // No property: a skip inside one is a failure to FsCheck.
+    [Fact]
+    public void Merging_EqualsThePackage()
     {
         Assert.SkipWhen(Paths.SharedOrNull is null, "../shared is absent");
         var (ours, package, tokens) = SmolLm2.Value;
-        var random = new Random(seed);
-        string word = string.Concat(Enumerable.Range(0, 1 + random.Next(6)).Select(_ => tokens[random.Next(tokens.Length)]));
-        var ids = new List<int>();
-        ours.Encode(word, ids);
-        Assert.Equal(package.EncodeToIds(word, considerPreTokenization: false, considerNormalization: false), ids);
+        var random = new Random(1);
+        for (int word = 0; word < 200; word++)
+        {
+            string text = string.Concat(Enumerable.Range(0, 1 + random.Next(6)).Select(_ => tokens[random.Next(tokens.Length)]));
+            var ids = new List<int>();
+            ours.Encode(text, ids);
+            Assert.Equal(package.EncodeToIds(text, considerPreTokenization: false, considerNormalization: false), ids);
+        }
     }
 
     [Property(MaxTest = 300)]
