@@ -16,7 +16,7 @@ public sealed class AtomicFile : IDisposable
         FinalPath = Path.GetFullPath(path);
         _force = force;
         if (Directory.Exists(FinalPath))
-            throw new IOException($"{Text.Quote(FinalPath)} is a directory; give the path of a file.");
+            throw new OutputExistsException($"{Text.Quote(FinalPath)} is a directory; give the path of a file.");
         RefuseExisting();
         _folder = new OutputFolder(FinalPath);
         Temporary.Sweep(_folder.Path, Path.GetFileName(FinalPath));

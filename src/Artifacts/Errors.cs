@@ -51,7 +51,7 @@ public sealed class SafetensorsFormatException : Exception
     public string? Tensor { get; }
 }
 
-/// <summary>An output that exists already; it is replaced only with <c>--force</c>.</summary>
+/// <summary>Something stands where an output is to go: an earlier output, replaced only with <c>--force</c>, or what is never replaced.</summary>
 public sealed class OutputExistsException : Exception
 {
     /// <summary>With a message.</summary>

@@ -10,7 +10,7 @@ public static class RegularFile
     public static FileStream OpenRead(string path)
     {
         if (Directory.Exists(path))
-            throw new IOException($"{Text.Quote(path)} is a directory, not a file.");
+            throw new FileNotFoundException($"{Text.Quote(path)} is a directory, not a file.", path);
         if (!File.Exists(path))
             throw new FileNotFoundException($"{Text.Quote(path)} does not exist.", path);
         FileStream stream;
@@ -27,6 +27,6 @@ public static class RegularFile
         if (stream.CanSeek)
             return stream;
         stream.Dispose();
-        throw new IOException($"{Text.Quote(path)} is not a regular file (a pipe, socket or device).");
+        throw new FileNotFoundException($"{Text.Quote(path)} is not a regular file (a pipe, socket or device).", path);
     }
 }

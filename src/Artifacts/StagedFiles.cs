@@ -88,7 +88,7 @@ public sealed class StagedFiles : IDisposable
     private void Refuse(string path)
     {
         if (Directory.Exists(path))
-            throw new IOException($"{Text.Quote(path)} is a directory; give the path of a file.");
+            throw new OutputExistsException($"{Text.Quote(path)} is a directory; give the path of a file.");
         if (!_force && File.Exists(path))
             throw OutputExistsException.At(path);
     }

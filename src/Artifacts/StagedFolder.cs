@@ -106,14 +106,14 @@ public sealed class StagedFolder : IDisposable
     private void RefuseExisting()
     {
         if (File.Exists(FinalPath))
-            throw new IOException($"{Text.Quote(FinalPath)} is a file; give the path of a folder.");
+            throw new OutputExistsException($"{Text.Quote(FinalPath)} is a file; give the path of a folder.");
         if (!Directory.Exists(FinalPath) || !Directory.EnumerateFileSystemEntries(FinalPath).Any())
             return;
         if (!_force)
             throw OutputExistsException.At(FinalPath);
         if (_marker is not null && !File.Exists(System.IO.Path.Combine(FinalPath, _marker)))
         {
-            throw new IOException($"{Text.Quote(FinalPath)} holds other things (no {_marker}), so --force does not replace it; " +
+            throw new OutputExistsException($"{Text.Quote(FinalPath)} holds other things (no {_marker}), so --force does not replace it; " +
                 "choose another output or remove it yourself.");
         }
     }

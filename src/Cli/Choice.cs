@@ -1,3 +1,5 @@
+using SorsaOrt.Engines;
+
 namespace SorsaOrt.Cli;
 
 /// <summary>Reads options that name one of a few things.</summary>
@@ -16,6 +18,20 @@ internal static class Choice
         foreach (var (name, _) in choices)
             names.Add(name);
         throw new UsageException($"--{option} '{Printable.Text(text)}' is none of {string.Join(", ", names)}.");
+    }
+
+    /// <summary>The device that <paramref name="text"/> names.</summary>
+    /// <exception cref="UsageException">It names none, or one that this build does not hold: a bad option, not a failure of the work.</exception>
+    public static Device Device(string text)
+    {
+        try
+        {
+            return Engines.Device.Parse(text);
+        }
+        catch (EngineException e)
+        {
+            throw new UsageException("--device: " + e.Message, e);
+        }
     }
 
     /// <summary>A number of threads; all processors when not given.</summary>

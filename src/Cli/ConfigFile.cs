@@ -35,6 +35,14 @@ internal static class ConfigFile
         return [arguments[0], .. added, .. arguments[1..]];
     }
 
+    /// <summary>Checks a file that another start of <paramref name="verb"/> will be given.</summary>
+    /// <exception cref="UsageException">The file cannot be read or has an unknown key.</exception>
+    public static void Check(string path, Type verb)
+    {
+        var name = verb.GetCustomAttribute<VerbAttribute>()!.Name;
+        Expand([name, "--config", path], new Dictionary<string, Type> { [name] = verb });
+    }
+
     private static JsonDocument Read(string path)
     {
         try

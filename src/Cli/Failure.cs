@@ -22,11 +22,15 @@ internal static class Failure
         var unexpected = IsUnexpected(cause);
         terminal.Note("sorsa: " + Printable.Text(unexpected
             ? $"something went wrong that should not have ({cause.GetType().Name}: {cause.Message}); run again with --verbose and report it"
-            : NamesFile(cause.Message, subject) ? cause.Message : $"'{subject}': {cause.Message}"));
+            : IsAboutAnother(cause) || NamesFile(cause.Message, subject) ? cause.Message : $"'{subject}': {cause.Message}"));
         if (verbose)
             terminal.Note(exception.ToString());
         return CodeOf(cause);
     }
+
+    // Errors of outputs and options are not about the file that the verb reads.
+    private static bool IsAboutAnother(Exception e) => e is OutputExistsException or UsageException
+        || e is IOException or UnauthorizedAccessException && e.Message.Contains('\'', StringComparison.Ordinal); // It names a path.
 
     private static bool NamesFile(string message, string? subject) =>
         subject is null || message.Contains(Path.GetFileName(Path.TrimEndingDirectorySeparator(subject)), StringComparison.Ordinal);

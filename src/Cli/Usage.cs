@@ -20,13 +20,18 @@ internal static class Usage
             {
                 help.Heading = "sorsa: fine-tunes an exported Llama ONNX model with SORSA and gives back the same ONNX model";
                 help.Copyright = "";
+                help.AddDashesToOption = true;
                 help.AdditionalNewLineAfterOption = false;
                 help.MaximumDisplayWidth = 130;
                 return HelpText.DefaultParsingErrorsHandler(parsed, help);
             }, e => e, verbsIndex: true).ToString());
             return ExitCode.Done;
         }
-        terminal.Note("sorsa: " + string.Join("; ", errors.Select(e => Describe(e, arguments))) + ". `sorsa --help` and `sorsa VERB --help` list what there is.");
+        var exclusive = errors.OfType<MutuallyExclusiveSetError>().Select(e => "--" + e.NameInfo.LongName).Distinct().ToList();
+        var faults = errors.Where(e => e is not MutuallyExclusiveSetError).Select(e => Describe(e, arguments)).ToList();
+        if (exclusive.Count > 0)
+            faults.Add($"{string.Join(", ", exclusive)} do not go together");
+        terminal.Note("sorsa: " + string.Join("; ", faults) + ". `sorsa --help` and `sorsa VERB --help` list what there is.");
         return ExitCode.BadInput;
     }
 

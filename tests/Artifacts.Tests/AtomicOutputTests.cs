@@ -122,7 +122,7 @@ public sealed class AtomicOutputTests : IDisposable
             empty.Commit();
         }
         Assert.Throws<OutputExistsException>(() => new StagedFolder(path));
-        Assert.Contains("other.json", Assert.Throws<IOException>(() => new StagedFolder(path, force: true, marker: "other.json")).Message, StringComparison.Ordinal);
+        Assert.Contains("other.json", Assert.Throws<OutputExistsException>(() => new StagedFolder(path, force: true, marker: "other.json")).Message, StringComparison.Ordinal);
         using (var replacing = new StagedFolder(path, force: true, marker: "manifest.json"))
         {
             replacing.Write("new.json", "new"u8);
@@ -166,8 +166,8 @@ public sealed class AtomicOutputTests : IDisposable
     {
         Directory.CreateDirectory(_folder.At("folder"));
         File.WriteAllText(_folder.At("file"), "");
-        Assert.Contains("is a directory", Assert.Throws<IOException>(() => new AtomicFile(_folder.At("folder"), force: true)).Message, StringComparison.Ordinal);
-        Assert.Contains("is a file", Assert.Throws<IOException>(() => new StagedFolder(_folder.At("file"), force: true)).Message, StringComparison.Ordinal);
+        Assert.Contains("is a directory", Assert.Throws<OutputExistsException>(() => new AtomicFile(_folder.At("folder"), force: true)).Message, StringComparison.Ordinal);
+        Assert.Contains("is a file", Assert.Throws<OutputExistsException>(() => new StagedFolder(_folder.At("file"), force: true)).Message, StringComparison.Ordinal);
         Assert.Contains("'", Assert.Throws<IOException>(() => new AtomicFile(_folder.At("file", "below"))).Message, StringComparison.Ordinal);
         Assert.Equal(["file", "folder"], _folder.Everything());
     }

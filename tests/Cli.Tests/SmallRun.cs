@@ -30,10 +30,10 @@ internal sealed class SmallRun : IDisposable
     public string At(string name) => _folder.At(name);
 
     /// <summary><c>sorsa merge</c> of a checkpoint or run.</summary>
-    public Sorsa.Outcome Merge(string checkpoint) => Sorsa.Run("merge", "--artifacts", Artifacts, "--checkpoint", checkpoint, "--out", Merged, "--force");
+    public CommandOutcome Merge(string checkpoint) => Sorsa.Run("merge", "--artifacts", Artifacts, "--checkpoint", checkpoint, "--out", Merged, "--force");
 
     /// <summary><c>sorsa train --resume</c>.</summary>
-    public Sorsa.Outcome Resume() => Sorsa.Run("train", "--resume", Run);
+    public CommandOutcome Resume() => Sorsa.Run("train", "--resume", Run);
 
     public void Dispose() => _folder.Dispose();
 }

@@ -22,7 +22,7 @@ internal sealed class BuildArtifactsVerb : VerbOptions
     public string Method { get; set; } = "sorsa";
 
     [Option("rank", Default = 128, HelpText = "Rank r of every adapter.")]
-    public int Rank { get; set; }
+    public int Rank { get; set; } = 128;
 
     [Option("alpha", HelpText = "Scale of the adapter path is alpha / rank; without it 1.")]
     public double? Alpha { get; set; }
@@ -34,7 +34,7 @@ internal sealed class BuildArtifactsVerb : VerbOptions
     public string Svd { get; set; } = "auto";
 
     [Option("svd-iterations", Default = 4, HelpText = "Power iterations of the randomised SVD.")]
-    public int SvdIterations { get; set; }
+    public int SvdIterations { get; set; } = 4;
 
     [Option("dropout", Default = 0.0, MetaValue = "P", HelpText = "Share of every adapter's inputs dropped in training.")]
     public double Dropout { get; set; }
@@ -81,7 +81,7 @@ internal sealed class BuildArtifactsVerb : VerbOptions
     {
         var report = ArtifactBuilder.Build(Options(), terminal.Progress);
         var peak = Process.GetCurrentProcess().PeakWorkingSet64;
-        terminal.Note($"{report.Family}: {report.Targets.Count} Linears of rank {Rank} made trainable, training graph of {report.TrainingNodes} nodes");
+        terminal.Note($"{report.Family}: {report.Targets.Count} Linears made trainable{(Method == "full" ? "" : $" at rank {Rank}")}, training graph of {report.TrainingNodes} nodes");
         terminal.Result(string.Create(CultureInfo.InvariantCulture,
             $"{report.Folder}: {report.Trainable:N0} of {report.Parameters:N0} parameters trainable, SVD {report.SvdSeconds:0.0} s, {report.TotalSeconds:0.0} s in all, peak {peak >> 20} MB"));
         if (Format != "ort" && Method == "sorsa" && Gamma is null or 0)

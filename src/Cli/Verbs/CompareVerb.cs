@@ -35,7 +35,7 @@ internal sealed class CompareVerb : VerbOptions
     public string Seeds { get; set; } = "0";
 
     [Option("rank", Default = 16, HelpText = "Adapter rank of every method but full.")]
-    public int Rank { get; set; }
+    public int Rank { get; set; } = 16;
 
     [Option("tokenizer", MetaValue = "FILE", HelpText = "Not needed for rows of input_ids.")]
     public string? Tokenizer { get; set; }
@@ -83,6 +83,16 @@ internal sealed class CompareVerb : VerbOptions
     {
         if (TaskData is not null && Tokenizer is null)
             throw new UsageException("--task-data needs --tokenizer.");
+        foreach (var (option, path) in ((string, string?)[])[("model", Model), ("data", Data), ("eval-data", EvalData), ("tokenizer", Tokenizer), ("task-data", TaskData)])
+        {
+            if (path is not null && !Path.Exists(path))
+                throw new UsageException($"--{option}: there is no file '{Printable.Text(path)}'.");
+        }
+        foreach (var (verb, path) in ((Type, string?)[])[(typeof(BuildArtifactsVerb), BuildConfig), (typeof(TrainVerb), TrainConfig), (typeof(EvaluateVerb), EvaluateConfig)])
+        {
+            if (path is not null)
+                ConfigFile.Check(path, verb);
+        }
         var methods = Methods.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries).Distinct().ToList();
         foreach (var method in methods)
             _ = Choice.Of("methods", method, ("sorsa", 0), ("pissa", 0), ("lora", 0), ("full", 0));

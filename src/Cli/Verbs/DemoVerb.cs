@@ -29,7 +29,7 @@ internal sealed class DemoVerb : VerbOptions
         Clear();
         var threads = Choice.Threads(Threads);
         var before = Evaluate(terminal, "before", model, sample, threads);
-        Step(terminal, "build-artifacts", new BuildArtifactsVerb { Model = model, Out = In("artifacts"), Rank = 16, Threads = threads, SvdIterations = 4 });
+        Step(terminal, "build-artifacts", new BuildArtifactsVerb { Model = model, Out = In("artifacts"), Rank = 16, Threads = threads });
         Step(terminal, "train", new TrainVerb
         {
             Artifacts = In("artifacts"),
@@ -41,10 +41,6 @@ internal sealed class DemoVerb : VerbOptions
             Accumulation = 1,
             MaxLength = 256,
             LearningRate = 2e-3,
-            Gamma = 4e-4,
-            Epsilon = 1e-8,
-            MaxGradNorm = 1,
-            Warmup = 0.03,
             Keep = 1,
             Threads = threads,
         });
@@ -58,7 +54,7 @@ internal sealed class DemoVerb : VerbOptions
         terminal.Result("");
         terminal.Result("Question: " + Question);
         terminal.Result("Answer of the merged model:");
-        Step(terminal, "generate", new GenerateVerb { Model = In("merged.onnx"), Tokenizer = tokenizer, Prompt = Question, MaxTokens = 64, TopP = 1, Threads = threads, Device = "cpu" });
+        Step(terminal, "generate", new GenerateVerb { Model = In("merged.onnx"), Tokenizer = tokenizer, Prompt = Question, MaxTokens = 64, Threads = threads });
         terminal.Result("");
         terminal.Result($"merged model  {In("merged.onnx")}");
         terminal.Result($"loss curve    {Path.Combine(In("run"), "loss.png")}  (page: report.html)");
@@ -88,9 +84,7 @@ internal sealed class DemoVerb : VerbOptions
             Metric = "gsm8k",
             BatchSize = 32,
             MaxTokens = 64,
-            MaxLength = 512,
             Threads = threads,
-            Device = "cpu",
         };
         Step(terminal, $"evaluate ({when})", verb);
         return verb.LastCorrect;

@@ -33,7 +33,7 @@ internal abstract class ModelVerbOptions : VerbOptions
     public int? Threads { get; set; }
 
     [Option("max-tokens", Default = 256, HelpText = "Most tokens of an answer.")]
-    public int MaxTokens { get; set; }
+    public int MaxTokens { get; set; } = 256;
 
     /// <summary>Step of the checkpoint that was opened.</summary>
     protected long? CheckpointStep { get; private set; }
@@ -43,7 +43,9 @@ internal abstract class ModelVerbOptions : VerbOptions
     {
         if ((Model is null) == (Artifacts is null))
             throw new UsageException("give --model, or --artifacts with --checkpoint.");
-        var options = new EngineOptions { Device = Engines.Device.Parse(Device), Threads = Choice.Threads(Threads), Training = false };
+        if (Model is not null && Checkpoint is not null)
+            throw new UsageException("--checkpoint goes with --artifacts; --model is run as it is.");
+        var options = new EngineOptions { Device = Choice.Device(Device), Threads = Choice.Threads(Threads), Training = false };
         if (Model is not null)
             return OnnxLanguageModel.Open(Model, options, terminal.Note);
         var artifacts = ArtifactSet.Open(Artifacts!, Verification.Full);
@@ -66,10 +68,10 @@ internal sealed class EvaluateVerb : ModelVerbOptions
     public int? Limit { get; set; }
 
     [Option("batch-size", Default = 16, HelpText = "Rows at a time.")]
-    public int BatchSize { get; set; }
+    public int BatchSize { get; set; } = 16;
 
     [Option("max-length", Default = 512, HelpText = "Longest row in tokens; longer ones lose the left of their prompt.")]
-    public int MaxLength { get; set; }
+    public int MaxLength { get; set; } = 512;
 
     [Option("skip-bad-rows", HelpText = "Count and skip rows that cannot be used.")]
     public bool SkipBadRows { get; set; }

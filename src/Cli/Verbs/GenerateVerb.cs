@@ -18,7 +18,7 @@ internal sealed class GenerateVerb : ModelVerbOptions
     public double Temperature { get; set; }
 
     [Option("top-p", Default = 1.0, HelpText = "Sample from the likeliest tokens that together have this probability.")]
-    public double TopP { get; set; }
+    public double TopP { get; set; } = 1.0;
 
     [Option("seed", Default = 0L, HelpText = "Seed of the sampling.")]
     public long Seed { get; set; }

@@ -6,6 +6,7 @@ using SorsaOrt.GraphBuilder;
 using SorsaOrt.GraphBuilder.Memory;
 using SorsaOrt.Ir;
 using SorsaOrt.Ir.Serialization;
+using SorsaOrt.Trainer;
 
 namespace SorsaOrt.Cli.Verbs;
 
@@ -25,19 +26,19 @@ internal sealed class InspectVerb : VerbOptions
     public string Template { get; set; } = "alpaca";
 
     [Option("limit", Default = 3, HelpText = "For --data: rows to show.")]
-    public int Limit { get; set; }
+    public int Limit { get; set; } = 3;
 
     [Option("max-length", Default = 512, HelpText = "Longest row in tokens, for --data and the memory plan.")]
-    public int MaxLength { get; set; }
+    public int MaxLength { get; set; } = 512;
 
     [Option("skip-bad-rows", HelpText = "For --data: count and skip rows that cannot be used.")]
     public bool SkipBadRows { get; set; }
 
     [Option("batch-size", Default = 2, HelpText = "Memory plan: rows of a micro-batch.")]
-    public int BatchSize { get; set; }
+    public int BatchSize { get; set; } = 2;
 
     [Option("label-share", Default = 1.0, HelpText = "Memory plan: share of the tokens that carry a label.")]
-    public double LabelShare { get; set; }
+    public double LabelShare { get; set; } = 1.0;
 
     [Option("rank", HelpText = "Memory plan of a model: rank of every adapter (default 128, or less where a target is smaller).")]
     public int? Rank { get; set; }
@@ -61,6 +62,8 @@ internal sealed class InspectVerb : VerbOptions
             return DescribeRows(terminal);
         if (File.Exists(Path.Combine(Model, ArtifactFiles.Manifest)))
             return DescribeArtifacts(terminal);
+        if (File.Exists(Path.Combine(Model, RunRecord.FileName)))
+            return DescribeRun(terminal);
         using var model = OnnxReader.Read(Model);
         var (family, opset, producer) = (ExportFamily.Describe(model), model.Opset, $"{model.ProducerName} {model.ProducerVersion}".Trim());
         var parameters = model.Graph.Initializers.Where(v => v.Constant!.ElementType.IsFloat()).Sum(v => v.Constant!.ElementCount);
@@ -163,6 +166,16 @@ internal sealed class InspectVerb : VerbOptions
                 $"--batch-size {BatchSize}, --max-length {MaxLength}, --label-share {LabelShare}: at least 1, at least 2, and above 0 up to 1 are needed."));
         var tokens = (long)BatchSize * MaxLength;
         return new BatchLengths(BatchSize, MaxLength, Math.Max(1, (long)(tokens * LabelShare)));
+    }
+
+    private int DescribeRun(Terminal terminal)
+    {
+        var run = RunDescription.Of(Model);
+        foreach (var line in run.Lines())
+            terminal.Result(line);
+        if (Json)
+            terminal.ResultJson(run);
+        return ExitCode.Done;
     }
 
     private int DescribeArtifacts(Terminal terminal)

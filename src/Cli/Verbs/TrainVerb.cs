@@ -21,67 +21,67 @@ internal sealed class TrainVerb : VerbOptions
     [Option("resume", SetName = "resume", MetaValue = "RUN", HelpText = "Go on from the newest whole checkpoint of that run.")]
     public string? Resume { get; set; }
 
-    [Option("tokenizer", MetaValue = "FILE", HelpText = "tokenizer.json or tokenizer.model, or the folder that holds it; not needed for rows of input_ids.")]
+    [Option("tokenizer", SetName = "new", MetaValue = "FILE", HelpText = "tokenizer.json or tokenizer.model, or the folder that holds it; not needed for rows of input_ids.")]
     public string? Tokenizer { get; set; }
 
-    [Option("template", Default = "alpaca", MetaValue = "alpaca|alpaca-cot|chatml|none|FILE", HelpText = "How query and response become a prompt.")]
+    [Option("template", SetName = "new", Default = "alpaca", MetaValue = "alpaca|alpaca-cot|chatml|none|FILE", HelpText = "How query and response become a prompt.")]
     public string Template { get; set; } = "alpaca";
 
-    [Option("eval-data", MetaValue = "FILE", HelpText = "Rows to evaluate on while training.")]
+    [Option("eval-data", SetName = "new", MetaValue = "FILE", HelpText = "Rows to evaluate on while training.")]
     public string? EvalData { get; set; }
 
-    [Option("epochs", HelpText = "Passes over the data (default 1).")]
+    [Option("epochs", SetName = "new", HelpText = "Passes over the data (default 1).")]
     public double? Epochs { get; set; }
 
-    [Option("max-steps", HelpText = "Optimizer steps, in place of epochs.")]
+    [Option("max-steps", SetName = "new", HelpText = "Optimizer steps, in place of epochs.")]
     public long? MaxSteps { get; set; }
 
-    [Option("batch-size", Default = 2, HelpText = "Rows of a micro-batch.")]
-    public int BatchSize { get; set; }
+    [Option("batch-size", SetName = "new", Default = 2, HelpText = "Rows of a micro-batch.")]
+    public int BatchSize { get; set; } = 2;
 
-    [Option("accumulation", Default = 64, HelpText = "Micro-batches of an optimizer step.")]
-    public int Accumulation { get; set; }
+    [Option("accumulation", SetName = "new", Default = 64, HelpText = "Micro-batches of an optimizer step.")]
+    public int Accumulation { get; set; } = 64;
 
-    [Option("max-length", Default = 512, HelpText = "Longest row in tokens; longer ones lose the left of their prompt.")]
-    public int MaxLength { get; set; }
+    [Option("max-length", SetName = "new", Default = 512, HelpText = "Longest row in tokens; longer ones lose the left of their prompt.")]
+    public int MaxLength { get; set; } = 512;
 
-    [Option("packing", HelpText = "Put several samples into a row of --max-length; they do not see each other.")]
+    [Option("packing", SetName = "new", HelpText = "Put several samples into a row of --max-length; they do not see each other.")]
     public bool Packing { get; set; }
 
-    [Option("no-sort", HelpText = "Do not put rows of like length together within a step (sorting changes no gradient).")]
+    [Option("no-sort", SetName = "new", HelpText = "Do not put rows of like length together within a step (sorting changes no gradient).")]
     public bool NoSort { get; set; }
 
-    [Option("no-shuffle", HelpText = "Take rows in the order of the file.")]
+    [Option("no-shuffle", SetName = "new", HelpText = "Take rows in the order of the file.")]
     public bool NoShuffle { get; set; }
 
-    [Option("skip-bad-rows", HelpText = "Count and skip rows that cannot be used instead of refusing the file.")]
+    [Option("skip-bad-rows", SetName = "new", HelpText = "Count and skip rows that cannot be used instead of refusing the file.")]
     public bool SkipBadRows { get; set; }
 
-    [Option("lr", Default = 3e-5, HelpText = "Peak learning rate.")]
-    public double LearningRate { get; set; }
+    [Option("lr", SetName = "new", Default = 3e-5, HelpText = "Peak learning rate.")]
+    public double LearningRate { get; set; } = 3e-5;
 
-    [Option("gamma", Default = 4e-4, HelpText = "Strength of the orthonormal regulariser.")]
-    public double Gamma { get; set; }
+    [Option("gamma", SetName = "new", Default = 4e-4, HelpText = "Strength of the orthonormal regulariser.")]
+    public double Gamma { get; set; } = 4e-4;
 
-    [Option("weight-decay", Default = 0.0, HelpText = "Decoupled weight decay.")]
+    [Option("weight-decay", SetName = "new", Default = 0.0, HelpText = "Decoupled weight decay.")]
     public double WeightDecay { get; set; }
 
-    [Option("betas", Default = "0.9,0.999", MetaValue = "B1,B2", HelpText = "Decay rates of Adam's moments.")]
+    [Option("betas", SetName = "new", Default = "0.9,0.999", MetaValue = "B1,B2", HelpText = "Decay rates of Adam's moments.")]
     public string Betas { get; set; } = "0.9,0.999";
 
-    [Option("eps", Default = 1e-8, HelpText = "Adam's epsilon.")]
-    public double Epsilon { get; set; }
+    [Option("eps", SetName = "new", Default = 1e-8, HelpText = "Adam's epsilon.")]
+    public double Epsilon { get; set; } = 1e-8;
 
-    [Option("max-grad-norm", Default = 1.0, HelpText = "Clip the gradient to this norm; 0 does not clip.")]
-    public double MaxGradNorm { get; set; }
+    [Option("max-grad-norm", SetName = "new", Default = 1.0, HelpText = "Clip the gradient to this norm; 0 does not clip.")]
+    public double MaxGradNorm { get; set; } = 1.0;
 
-    [Option("schedule", Default = "cosine", MetaValue = "cosine|linear|constant", HelpText = "Learning rate after the warmup.")]
+    [Option("schedule", SetName = "new", Default = "cosine", MetaValue = "cosine|linear|constant", HelpText = "Learning rate after the warmup.")]
     public string Schedule { get; set; } = "cosine";
 
-    [Option("warmup", Default = 0.03, HelpText = "Below 1 a share of all steps, otherwise steps.")]
-    public double Warmup { get; set; }
+    [Option("warmup", SetName = "new", Default = 0.03, HelpText = "Below 1 a share of all steps, otherwise steps.")]
+    public double Warmup { get; set; } = 0.03;
 
-    [Option("loss-average", Default = "tokens", MetaValue = "tokens|batches", HelpText = "Mean over all labels of a step, or mean of the micro-batches' means.")]
+    [Option("loss-average", SetName = "new", Default = "tokens", MetaValue = "tokens|batches", HelpText = "Mean over all labels of a step, or mean of the micro-batches' means.")]
     public string LossAverage { get; set; } = "tokens";
 
     [Option("device", Default = "auto", MetaValue = "cpu|cuda[:N]|directml[:N]|auto", HelpText = "Where to run.")]
@@ -93,41 +93,43 @@ internal sealed class TrainVerb : VerbOptions
     [Option("threads", HelpText = "Threads; default: all processors.")]
     public int? Threads { get; set; }
 
-    [Option("pack-weights", HelpText = "Keep packed copies of the frozen weights: faster steps, about twice the weights in memory.")]
+    [Option("pack-weights", SetName = "new", HelpText = "Keep packed copies of the frozen weights: faster steps, about twice the weights in memory.")]
     public bool PackWeights { get; set; }
 
-    [Option("save-every", Default = 0L, MetaValue = "STEPS", HelpText = "Steps between checkpoints; 0: only at the end.")]
+    [Option("save-every", SetName = "new", Default = 0L, MetaValue = "STEPS", HelpText = "Steps between checkpoints; 0: only at the end.")]
     public long SaveEvery { get; set; }
 
-    [Option("keep", Default = 3, HelpText = "Checkpoints to keep.")]
-    public int Keep { get; set; }
+    [Option("keep", SetName = "new", Default = 3, HelpText = "Checkpoints to keep.")]
+    public int Keep { get; set; } = 3;
 
-    [Option("eval-every", Default = 0L, MetaValue = "STEPS", HelpText = "Steps between evaluations; 0: at the end.")]
+    [Option("eval-every", SetName = "new", Default = 0L, MetaValue = "STEPS", HelpText = "Steps between evaluations; 0: at the end.")]
     public long EvalEvery { get; set; }
 
-    [Option("early-stop", Default = 0, MetaValue = "N", HelpText = "Stop after N evaluations without a better loss; 0: never.")]
+    [Option("early-stop", SetName = "new", Default = 0, MetaValue = "N", HelpText = "Stop after N evaluations without a better loss; 0: never.")]
     public int EarlyStop { get; set; }
 
-    [Option("seed", Default = 0L, HelpText = "Seed of the order of rows and of all else that is random.")]
+    [Option("seed", SetName = "new", Default = 0L, HelpText = "Seed of the order of rows and of all else that is random.")]
     public long Seed { get; set; }
 
-    [Option("force", HelpText = "Replace an existing run.")]
+    [Option("force", SetName = "new", HelpText = "Replace an existing run.")]
     public bool Force { get; set; }
 
     public override int Run(Terminal terminal)
     {
         if (Resume is null && (Artifacts is null || Data is null || Out is null))
             throw new UsageException("--artifacts, --data and --out are needed, or --resume RUN.");
-        using var run = Resume is null ? TrainingRun.Start(Settings(), Out!, Force) : TrainingRun.Resume(Resume);
+        using var run = Resume is null ? TrainingRun.Start(Settings(), Out!, Force) : Resumed(Resume);
         using var stop = new StopSignals();
         foreach (var note in run.Notes)
             terminal.Note(note);
         var outcome = run.Execute(progress => Show(terminal, progress), stop.Token);
         if (outcome.Step > 0)
             RunReport.Write(run.Folder);
+        // A run that was complete already takes no step and has no loss.
+        var loss = outcome.Loss is { } mean ? string.Create(CultureInfo.InvariantCulture, $", loss {mean:0.0000}") : "";
         var evaluated = outcome.EvalLoss is { } eval ? string.Create(CultureInfo.InvariantCulture, $", evaluation loss {eval:0.0000}") : "";
         terminal.Result(string.Create(CultureInfo.InvariantCulture,
-            $"{run.Folder}: step {outcome.Step} of {outcome.TotalSteps} in {Terminal.Duration(outcome.Elapsed)}, loss {outcome.Loss:0.0000}{evaluated}, checkpoint {outcome.Checkpoint}"));
+            $"{run.Folder}: step {outcome.Step} of {outcome.TotalSteps} in {Terminal.Duration(outcome.Elapsed)}{loss}{evaluated}, checkpoint {outcome.Checkpoint}"));
         if (Json)
         {
             terminal.ResultJson(new
@@ -147,6 +149,20 @@ internal sealed class TrainVerb : VerbOptions
             return ExitCode.Done;
         terminal.Note($"interrupted; go on with `sorsa train --resume {run.Folder}`");
         return ExitCode.Interrupted;
+    }
+
+    // A run keeps its own settings. Threads and device may be named again, as scripts do, but not changed: another number rounds differently.
+    private TrainingRun Resumed(string folder)
+    {
+        var run = TrainingRun.Resume(folder);
+        var own = run.Record.Settings;
+        var changed = Threads is { } threads && threads != own.Threads ? $"--threads {threads}: the run was begun with {own.Threads}"
+            : Device != "auto" && Device != own.Device ? $"--device {Printable.Text(Device)}: the run was begun on {own.Device}"
+            : null;
+        if (changed is null)
+            return run;
+        run.Dispose();
+        throw new UsageException($"{changed}, and goes on so to give exactly what it would have given; leave the option out.");
     }
 
     private static void Show(Terminal terminal, TrainingProgress p)

@@ -58,7 +58,7 @@ public sealed class ConfigTests
         return (hostile, option, option.Value.Replace("{}", hostile.Json["value"]!.GetValue<string>(), StringComparison.Ordinal));
     }
 
-    private static void Check(HostileCase hostile, string option, string value, Func<string, Sorsa.Outcome> run)
+    private static void Check(HostileCase hostile, string option, string value, Func<string, CommandOutcome> run)
     {
         using var folder = new TemporaryFolder();
         var outcome = run(folder.At("out")).ExpectNoTrace();
@@ -70,7 +70,7 @@ public sealed class ConfigTests
         Assert.Empty(folder.Everything());
     }
 
-    private static Sorsa.Outcome Run(string verb, string output, params string[] setting) => verb == "train"
+    private static CommandOutcome Run(string verb, string output, params string[] setting) => verb == "train"
         ? Sorsa.Run(["train", "--artifacts", SmallModels.TinyMathArtifacts, "--data", Paths.TinyMath("test.jsonl"), "--tokenizer", Paths.TinyMath("tokenizer.model"),
             "--out", output, "--threads", "1", .. Unless(setting, "max-steps", "epochs"), .. Unless(setting, "batch-size"), .. Unless(setting, "accumulation"),
             .. Unless(setting, "max-length"), .. setting])

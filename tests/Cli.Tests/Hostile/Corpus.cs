@@ -23,7 +23,7 @@ internal static class Corpus
     /// <param name="mostVariants">Variants tried of a case that has seeds.</param>
     /// <param name="verb">Runs the command.</param>
     /// <param name="accepted">Looks at the output of an accepted case.</param>
-    public static void Check(HostileCase hostile, int mostVariants, Func<string, string, Sorsa.Outcome> verb, Action<string>? accepted = null)
+    public static void Check(HostileCase hostile, int mostVariants, Func<string, string, CommandOutcome> verb, Action<string>? accepted = null)
     {
         for (var variant = 0; variant < Math.Min(mostVariants, hostile.Variants); variant++)
         {

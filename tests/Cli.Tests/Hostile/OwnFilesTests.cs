@@ -64,15 +64,15 @@ public sealed class OwnFilesTests : IClassFixture<OwnFilesTests.Fixture>
         }
     }
 
-    private static void CheckEach(JsonObject mutate, string file, Func<Sorsa.Outcome> use, bool mayAccept)
+    private static void CheckEach(JsonObject mutate, string file, Func<CommandOutcome> use, bool mayAccept)
     {
         foreach (var bad in JsonMutations.Of(mutate, File.ReadAllBytes(file)))
             Check(file, bad, use, mayAccept);
     }
 
-    private static void Check(string file, string text, Func<Sorsa.Outcome> use) => Check(file, System.Text.Encoding.UTF8.GetBytes(text), use);
+    private static void Check(string file, string text, Func<CommandOutcome> use) => Check(file, System.Text.Encoding.UTF8.GetBytes(text), use);
 
-    private static void Check(string file, byte[]? bytes, Func<Sorsa.Outcome> use, bool mayAccept = false)
+    private static void Check(string file, byte[]? bytes, Func<CommandOutcome> use, bool mayAccept = false)
     {
         var good = File.ReadAllBytes(file);
         Assert.False(good.AsSpan().SequenceEqual(bytes));

@@ -49,7 +49,7 @@ public sealed class TextTests
         }
     }
 
-    private static Sorsa.Outcome Train(string rows, string tokenizer, string run) =>
+    private static CommandOutcome Train(string rows, string tokenizer, string run) =>
         Sorsa.Run("train", "--artifacts", SmallModels.TinyMathArtifacts, "--data", rows, "--tokenizer", tokenizer, "--out", run,
             "--max-steps", "1", "--batch-size", "1", "--accumulation", "1", "--max-length", "64", "--threads", "1");
 }
