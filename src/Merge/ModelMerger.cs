@@ -14,11 +14,10 @@ namespace SorsaOrt.Merge;
 public sealed class ModelMerger
 {
     private readonly ArtifactSet _artifacts;
-    private readonly SafetensorsReader _parameters;
+    private readonly AdaptedWeights _weights;
     private readonly ElementType? _type;
 
-    private ModelMerger(ArtifactSet artifacts, SafetensorsReader parameters, ElementType? type) =>
-        (_artifacts, _parameters, _type) = (artifacts, parameters, type);
+    private ModelMerger(ArtifactSet artifacts, AdaptedWeights weights, ElementType? type) => (_artifacts, _weights, _type) = (artifacts, weights, type);
 
     /// <summary>Writes the merged model.</summary>
     /// <param name="artifacts">The artifacts.</param>
@@ -31,15 +30,15 @@ public sealed class ModelMerger
     public static int Merge(ArtifactSet artifacts, Checkpoint? checkpoint, string outputPath, ElementType? type, bool force, Action<string>? check = null)
     {
         using var initial = checkpoint is null ? artifacts.OpenParameters() : null;
-        return new ModelMerger(artifacts, checkpoint?.Parameters ?? initial!, type).Write(outputPath, force, check);
+        using var frozen = OnnxReader.Read(artifacts.PathOf(ArtifactFiles.EvalModel));
+        var weights = new AdaptedWeights(artifacts.Manifest, checkpoint?.Parameters ?? initial!, frozen.Graph);
+        return new ModelMerger(artifacts, weights, type).Write(outputPath, force, check);
     }
 
     private int Write(string outputPath, bool force, Action<string>? check)
     {
         using var model = OnnxReader.Read(_artifacts.PathOf(ArtifactFiles.SourceModel));
-        using var frozen = OnnxReader.Read(_artifacts.PathOf(ArtifactFiles.EvalModel));
-        foreach (var targets in _artifacts.Manifest.Targets.GroupBy(t => t.WeightName, StringComparer.Ordinal))
-            Replace(model.Graph, [.. targets], frozen.Graph);
+        PutWeights(model.Graph, _artifacts.Manifest.Targets, _weights, _type);
         using var files = new StagedFiles(outputPath, force);
         var layout = new SourceLayout(_artifacts.Manifest, model.Graph);
         layout.WriteData(files);
@@ -54,15 +53,26 @@ public sealed class ModelMerger
         return _artifacts.Manifest.Targets.Count;
     }
 
+    /// <summary>Gives the initializers of targets their folded weights, computed when they are written.</summary>
+    /// <param name="graph">The user's graph as the artifacts keep it.</param>
+    /// <param name="targets">All targets of every weight that changes.</param>
+    /// <param name="weights">What is folded.</param>
+    /// <param name="type">Element type they are stored in; null keeps that of the graph.</param>
+    internal static void PutWeights(Graph graph, IEnumerable<TargetWeight> targets, AdaptedWeights weights, ElementType? type)
+    {
+        foreach (var sharing in targets.GroupBy(t => t.WeightName, StringComparer.Ordinal))
+            Replace(graph, [.. sharing], weights, type);
+    }
+
     // The targets of one stored weight: one that is all of it, or slices of a packed one.
-    private void Replace(Graph graph, IReadOnlyList<TargetWeight> targets, Graph frozen)
+    private static void Replace(Graph graph, IReadOnlyList<TargetWeight> targets, AdaptedWeights weights, ElementType? storedAs)
     {
         var target = targets[0];
         var weight = graph.FindInitializer(target.WeightName)
             ?? throw new ArtifactMismatchException($"source_model.onnx has no initializer '{target.WeightName}' for {target.Module}; build the artifacts again.");
         var stored = weight.Constant!;
-        var type = _type ?? stored.ElementType;
-        float[] Folded() => target.SliceStart is null ? Fold(target, FrozenWeight(target, stored.Shape, frozen)) : FoldPacked(targets, stored, frozen);
+        var type = storedAs ?? stored.ElementType;
+        float[] Folded() => target.SliceStart is null ? weights.Fold(target, weights.Frozen(target, stored.Shape)) : FoldPacked(targets, stored, weights);
         var merged = new ComputedTensor(type, stored.Shape, () => Encode(Folded(), type, target.Module));
         if (type == stored.ElementType)
         {
@@ -80,56 +90,19 @@ public sealed class ModelMerger
     }
 
     // A packed weight with the slices of its targets merged; the other slices are as the user's model has them.
-    private float[] FoldPacked(IReadOnlyList<TargetWeight> targets, Tensor stored, Graph frozen)
+    private static float[] FoldPacked(IReadOnlyList<TargetWeight> targets, Tensor stored, AdaptedWeights weights)
     {
         var merged = stored.ToFloat32() ?? throw new ArtifactMismatchException($"'{targets[0].WeightName}' is {stored}, which cannot be merged; build the artifacts again.");
-        var residual = FrozenWeight(targets[0], stored.Shape, frozen);
+        var residual = weights.Frozen(targets[0], stored.Shape);
         foreach (var target in targets)
         {
-            var (start, storedOut) = (target.SliceStart ?? -1, stored.Shape[target.Transposed ? 1 : 0]);
-            if (start < 0 || start + target.Out > storedOut || stored.Shape[target.Transposed ? 0 : 1] != target.In)
-                throw new ArtifactMismatchException($"{target.Module} is {target.Out} × {target.In} from {start} on, its weight {stored}; build the artifacts again.");
-            var slice = new OutputSlice(target.Transposed, (int)target.In, (int)storedOut, (int)start, (int)target.Out);
-            slice.Put<float>(Fold(target, residual is null ? null : slice.Take<float>(residual)), merged);
+            var slice = AdaptedWeights.Slice(target, stored) ?? throw new ArtifactMismatchException($"{target.Module} is no slice of '{target.WeightName}', others are; build the artifacts again.");
+            slice.Put<float>(weights.Fold(target, residual is null ? null : slice.Take<float>(residual)), merged);
         }
         return merged;
     }
 
-    // The frozen weight beside the adapters, whole; null for full fine-tuning, which has none.
-    private float[]? FrozenWeight(TargetWeight target, IReadOnlyList<long> shape, Graph frozen)
-    {
-        if (_artifacts.Manifest.Method == TrainingMethod.Full)
-            return null;
-        var residual = frozen.FindInitializer(target.ResidualName)?.Constant
-            ?? throw new ArtifactMismatchException($"eval_model.onnx has no residual '{target.ResidualName}' for {target.Module}; build the artifacts again.");
-        if (!residual.Shape.SequenceEqual(shape))
-            throw new ArtifactMismatchException($"the residual of {target.Module} is {residual}, its weight [{string.Join(',', shape)}]; build the artifacts again.");
-        return residual.ToFloat32()
-            ?? throw new ArtifactMismatchException($"the residual of {target.Module} is {residual}, which cannot be merged; build the artifacts again.");
-    }
-
-    // The merged weight of one target in the layout of the user's model; takes over the residual.
-    private float[] Fold(TargetWeight target, float[]? weight)
-    {
-        var (rows, columns) = (checked((int)target.Out), checked((int)target.In));
-        if (weight is null)
-        {
-            var trained = _parameters.ReadFloats(target.Module + ".weight");
-            if (!target.Transposed)
-                return trained;
-            var turned = new float[trained.Length];
-            MatrixLayout.Transpose<float>(trained, rows, columns, turned);
-            return turned;
-        }
-        var (a, b) = (_parameters.ReadFloats(target.Module + ".A"), _parameters.ReadFloats(target.Module + ".B"));
-        if (_artifacts.Manifest.Method == TrainingMethod.Sorsa)
-            Residual.Fold(weight, target.Transposed, new SorsaFactors(target.Rank, rows, columns, a, _parameters.ReadFloats(target.Module + ".S"), b), target.Scale, weight);
-        else
-            Residual.Fold(weight, target.Transposed, new LoraFactors(target.Rank, rows, columns, a, b), target.Scale, weight);
-        return weight;
-    }
-
-    private static byte[] Encode(float[] weight, ElementType type, string module)
+    internal static byte[] Encode(float[] weight, ElementType type, string module)
     {
         if (type == ElementType.Float32)
             return MemoryMarshal.AsBytes(weight.AsSpan()).ToArray();

@@ -50,9 +50,9 @@ public static partial class OrtRun
         return Run(session, feeds, outputs);
     }
 
-    /// <summary>Runs an open session; null asks for all outputs.</summary>
+    /// <summary>Runs an open session; null asks for all outputs, an adapter stands in for the inputs it names.</summary>
     public static IReadOnlyDictionary<string, OrtTensor> Run(
-        InferenceSession session, IReadOnlyDictionary<string, OrtTensor> feeds, IReadOnlyList<string>? outputs = null)
+        InferenceSession session, IReadOnlyDictionary<string, OrtTensor> feeds, IReadOnlyList<string>? outputs = null, OrtLoraAdapter? adapter = null)
     {
         var names = outputs ?? session.OutputNames;
         var values = new List<OrtValue>();
@@ -61,6 +61,8 @@ public static partial class OrtRun
             foreach (var feed in feeds.Values)
                 values.Add(ToOrt(feed));
             using var run = new RunOptions();
+            if (adapter is not null)
+                run.AddActiveLoraAdapter(adapter);
             using var results = session.Run(run, [.. feeds.Keys], values, [.. names]);
             return names.Zip(results).ToDictionary(r => r.First, r => FromOrt(r.Second));
         }

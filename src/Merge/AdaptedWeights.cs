@@ -1,0 +1,70 @@
+using SorsaOrt.Adapters;
+using SorsaOrt.Artifacts;
+using SorsaOrt.Ir;
+
+namespace SorsaOrt.Merge;
+
+/// <summary>The weights of targets as training left them: the frozen residual of the artifacts with the factors of a parameter file.</summary>
+/// <param name="manifest">Describes the targets.</param>
+/// <param name="parameters">A, S, B or weight of every target.</param>
+/// <param name="frozen">The graph of eval_model.onnx, which holds the residuals.</param>
+internal sealed class AdaptedWeights(Manifest manifest, SafetensorsReader parameters, Graph frozen)
+{
+    /// <summary>The trained factors of a target; S is all ones for the methods without one.</summary>
+    public SorsaFactors Factors(TargetWeight target) => Factors(manifest, parameters, target);
+
+    /// <summary>The factors of a target in a parameter file; S is all ones for the methods without one.</summary>
+    public static SorsaFactors Factors(Manifest manifest, SafetensorsReader parameters, TargetWeight target)
+    {
+        var (a, b) = (parameters.ReadFloats(target.Module + ".A"), parameters.ReadFloats(target.Module + ".B"));
+        var s = manifest.Method == TrainingMethod.Sorsa ? parameters.ReadFloats(target.Module + ".S") : Ones(target.Rank);
+        return new SorsaFactors(target.Rank, checked((int)target.Out), checked((int)target.In), a, s, b);
+    }
+
+    /// <summary>Where a target lies in a packed weight of that shape; null where it is the whole.</summary>
+    public static OutputSlice? Slice(TargetWeight target, Tensor stored)
+    {
+        if (target.SliceStart is not { } start)
+            return null;
+        var storedOut = stored.Shape[target.Transposed ? 1 : 0];
+        if (start < 0 || start + target.Out > storedOut || stored.Shape[target.Transposed ? 0 : 1] != target.In)
+            throw new ArtifactMismatchException($"{target.Module} is {target.Out} × {target.In} from {start} on, its weight {stored}; build the artifacts again.");
+        return new OutputSlice(target.Transposed, (int)target.In, (int)storedOut, (int)start, (int)target.Out);
+    }
+
+    /// <summary>The frozen weight beside the adapters, whole; null for full fine-tuning, which has none.</summary>
+    public float[]? Frozen(TargetWeight target, IReadOnlyList<long> shape)
+    {
+        if (manifest.Method == TrainingMethod.Full)
+            return null;
+        var residual = frozen.FindInitializer(target.ResidualName)?.Constant
+            ?? throw new ArtifactMismatchException($"eval_model.onnx has no residual '{target.ResidualName}' for {target.Module}; build the artifacts again.");
+        if (!residual.Shape.SequenceEqual(shape))
+            throw new ArtifactMismatchException($"the residual of {target.Module} is {residual}, its weight [{string.Join(',', shape)}]; build the artifacts again.");
+        return residual.ToFloat32()
+            ?? throw new ArtifactMismatchException($"the residual of {target.Module} is {residual}, which cannot be merged; build the artifacts again.");
+    }
+
+    /// <summary>The merged weight of one target in the layout of the user's model; takes over the residual.</summary>
+    public float[] Fold(TargetWeight target, float[]? residual)
+    {
+        if (residual is null)
+        {
+            var trained = parameters.ReadFloats(target.Module + ".weight");
+            if (!target.Transposed)
+                return trained;
+            var turned = new float[trained.Length];
+            MatrixLayout.Transpose<float>(trained, checked((int)target.Out), checked((int)target.In), turned);
+            return turned;
+        }
+        Residual.Fold(residual, target.Transposed, Factors(target), target.Scale, residual);
+        return residual;
+    }
+
+    private static float[] Ones(int count)
+    {
+        var ones = new float[count];
+        Array.Fill(ones, 1);
+        return ones;
+    }
+}
