@@ -47,7 +47,7 @@ public sealed class AtomicFile : IDisposable
     {
         FileDigest digest = _stream.Complete();
         RefuseExisting();
-        File.Move(TemporaryPath, FinalPath, overwrite: _force);
+        Rename.File(TemporaryPath, FinalPath, overwrite: _force);
         _committed = true;
         Temporary.Release(TemporaryPath);
         _folder.Sync();

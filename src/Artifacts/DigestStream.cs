@@ -42,7 +42,8 @@ public sealed class DigestStream : Stream
             return _digest;
         if (_failure is not null)
             throw new IOException(_failure.Message, _failure);
-        Attempt(() => _file.Flush(flushToDisk: true));
+        Attempt(_file.Flush);
+        Attempt(() => Posix.SyncFile(_file.SafeFileHandle, _shownPath));
         Attempt(_file.Dispose);
         _closed = true;
         return _digest = new FileDigest(_length, Convert.ToHexStringLower(_hash.GetHashAndReset()));

@@ -56,7 +56,7 @@ public sealed class MetricsLog : IDisposable
     }
 
     /// <summary>Makes all lines so far survive a power cut. Call it before a checkpoint of their steps is committed.</summary>
-    public void Flush() => _file.Flush(flushToDisk: true);
+    public void Flush() => Posix.SyncFile(_file.SafeFileHandle, Path);
 
     /// <summary>The whole lines of a log in order; torn and foreign lines are passed over.</summary>
     public static IEnumerable<JsonElement> Read(string path)

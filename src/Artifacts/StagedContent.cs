@@ -36,7 +36,7 @@ internal sealed class StagedContent : IDisposable
     {
         string path = Begin(name);
         using (var file = new FileStream(path, FileMode.Open, FileAccess.ReadWrite))
-            file.Flush(flushToDisk: true);
+            Posix.SyncFile(file.SafeFileHandle, RelativePath.Below(_shownFolder, name));
         return _digests[name] = FileDigest.Of(path);
     }
 

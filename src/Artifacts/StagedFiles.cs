@@ -69,7 +69,7 @@ public sealed class StagedFiles : IDisposable
             Directory.CreateDirectory(Path.GetDirectoryName(target)!);
             if (file.Path == _mainName)
                 Posix.SyncFolder(_parent.Path);
-            File.Move(RelativePath.Below(Folder, file.Path), target, overwrite: _force);
+            Rename.File(RelativePath.Below(Folder, file.Path), target, overwrite: _force);
         }
         _parent.Sync();
         return files;

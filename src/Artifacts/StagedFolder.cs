@@ -67,7 +67,7 @@ public sealed class StagedFolder : IDisposable
         _content.SyncFolders();
         RefuseExisting();
         if (!Directory.Exists(FinalPath))
-            Directory.Move(Path, FinalPath);
+            Rename.Folder(Path, FinalPath);
         else
             Replace();
         _committed = true;
@@ -96,8 +96,8 @@ public sealed class StagedFolder : IDisposable
             return;
         }
         string aside = Temporary.AsideNameFor(FinalPath);
-        Directory.Move(FinalPath, aside);
-        Directory.Move(Path, FinalPath);
+        Rename.Folder(FinalPath, aside);
+        Rename.Folder(Path, FinalPath);
         _parent.Sync();
         Temporary.Remove(aside);
         Temporary.Release(aside);

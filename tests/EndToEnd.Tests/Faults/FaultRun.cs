@@ -1,4 +1,5 @@
 using System.Text.Json;
+using SorsaOrt.Export.Tests;
 using SorsaOrt.TestSupport;
 using Xunit;
 
@@ -8,15 +9,26 @@ namespace SorsaOrt.EndToEnd.Tests.Faults;
 public sealed class FaultRun : IDisposable
 {
     private readonly ScratchFolder _scratch = new();
+    private readonly Lazy<string> _huggingFace;
+    private readonly Lazy<string[]> _changes;
     private int _folders;
 
     /// <summary>Builds and trains.</summary>
     public FaultRun()
     {
+        _changes = new(() =>
+        {
+            var run = Fresh("run");
+            return FaultyProcess.Changes(run, Train(run, 4));
+        });
+        _huggingFace = new(() => ModelFolder.NanoLlama(_scratch["nano"]));
         File.WriteAllLines(Rows, Enumerable.Range(0, 12).Select(i => $$"""{"input_ids": [1, {{403 + i}}, 407, 261, 378], "labels": [-100, -100, 407, 261, 378]}"""));
         Sorsa.Run("build-artifacts", "--model", Goldens.Model, "--out", Artifacts, "--rank", "2", "--targets", "q_proj,v_proj").Expect(0);
         Sorsa.Run(Train(Whole, 4)).Expect(0);
     }
+
+    /// <summary>The changes that such a run of four steps makes to its folder.</summary>
+    public string[] Changes => _changes.Value;
 
     /// <summary>Folder of the artifacts.</summary>
     public string Artifacts => _scratch["artifacts"];
@@ -26,6 +38,9 @@ public sealed class FaultRun : IDisposable
 
     /// <summary>The undisturbed run of four steps.</summary>
     public string Whole => _scratch["whole"];
+
+    /// <summary>nano-llama as a Hugging Face folder.</summary>
+    public string HuggingFace => _huggingFace.Value;
 
     /// <summary>A fresh path, whose folder exists and holds nothing else.</summary>
     public string Fresh(string name)
