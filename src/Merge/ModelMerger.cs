@@ -22,7 +22,7 @@ public sealed class ModelMerger
     /// <summary>Writes the merged model.</summary>
     /// <param name="artifacts">The artifacts.</param>
     /// <param name="checkpoint">Trained parameters; null: those of the artifacts.</param>
-    /// <param name="outputPath">Path of the merged model; external data files lie beside it under the names of the user's model.</param>
+    /// <param name="outputPath">Path of the merged model; external data files lie beside it under the names of the user's model, or under its own where those are taken by something else.</param>
     /// <param name="type">Element type of the target weights; null keeps that of the user's model.</param>
     /// <param name="force">Replace existing files.</param>
     /// <param name="check">Called with the path of the finished but not yet placed model; what it throws ends the merge with nothing written.</param>
@@ -39,8 +39,9 @@ public sealed class ModelMerger
     {
         using var model = OnnxReader.Read(_artifacts.PathOf(ArtifactFiles.SourceModel));
         PutWeights(model.Graph, _artifacts.Manifest.Targets, _weights, _type);
+        RefuseArtifacts(outputPath);
         using var files = new StagedFiles(outputPath, force);
-        var layout = new SourceLayout(_artifacts.Manifest, model.Graph);
+        var layout = new SourceLayout(_artifacts, model.Graph, outputPath, force);
         layout.WriteData(files);
         using (var stream = files.Create(Path.GetFileName(outputPath)))
         {
@@ -62,6 +63,13 @@ public sealed class ModelMerger
     {
         foreach (var sharing in targets.GroupBy(t => t.WeightName, StringComparer.Ordinal))
             Replace(graph, [.. sharing], weights, type);
+    }
+
+    // The files of the artifacts are what is merged from: --force does not replace them.
+    private void RefuseArtifacts(string outputPath)
+    {
+        if (Path.GetFullPath(outputPath).StartsWith(Path.TrimEndingDirectorySeparator(Path.GetFullPath(_artifacts.Folder)) + Path.DirectorySeparatorChar, StringComparison.Ordinal))
+            throw new OutputExistsException($"'{outputPath}' lies in the artifacts that are merged; choose another output.");
     }
 
     // The targets of one stored weight: one that is all of it, or slices of a packed one.

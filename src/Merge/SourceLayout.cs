@@ -3,24 +3,30 @@ using SorsaOrt.Ir;
 
 namespace SorsaOrt.Merge;
 
-/// <summary>External data as the user's model had it: the same files, offsets and lengths.</summary>
+/// <summary>External data as the user's model had it: the same offsets and lengths, and the same file names where they are free (<see cref="DataFileNames"/>).</summary>
 internal sealed class SourceLayout
 {
     private readonly Dictionary<string, ExternalTensorPlace> _places;
     private readonly Graph _graph;
     private readonly HashSet<string> _changed;
+    private readonly IReadOnlyDictionary<string, string> _names;
 
-    public SourceLayout(Manifest manifest, Graph graph)
+    public SourceLayout(ArtifactSet artifacts, Graph graph, string outputPath, bool force)
     {
+        var manifest = artifacts.Manifest;
         _graph = graph;
         var targets = manifest.Targets.Select(t => t.WeightName).ToHashSet(StringComparer.Ordinal);
         _places = manifest.ExternalTensors.Where(t => graph.FindInitializer(t.Name) is not null).ToDictionary(t => t.Name, StringComparer.Ordinal);
         _changed = _places.Values.Where(p => targets.Contains(p.Name)).Select(p => p.Location).ToHashSet(StringComparer.Ordinal);
+        _names = DataFileNames.Choose(artifacts, _places.Values.Select(p => p.Location), outputPath, force);
     }
+
+    /// <summary>The data files written, by their names in the user's model.</summary>
+    public IReadOnlyDictionary<string, string> Names => _names;
 
     /// <summary>Where an initializer lies, or null for inside the model. A checksum of a file that changed is left out.</summary>
     public ExternalLocation? Place(Value value) => !_places.TryGetValue(value.Name, out var place) ? null
-        : new ExternalLocation(place.Location, place.Offset, place.Length,
+        : new ExternalLocation(_names[place.Location], place.Offset, place.Length,
             [.. (place.Others ?? new Dictionary<string, string>()).Where(o => o.Key != "checksum" || !_changed.Contains(place.Location))]);
 
     /// <summary>Writes every data file, front to back.</summary>
@@ -28,7 +34,7 @@ internal sealed class SourceLayout
     {
         foreach (var file in _places.Values.GroupBy(p => p.Location, StringComparer.Ordinal))
         {
-            using var stream = files.Create(file.Key);
+            using var stream = files.Create(_names[file.Key]);
             var end = 0L;
             foreach (var place in file.OrderBy(p => p.Offset ?? 0))
             {

@@ -115,7 +115,7 @@ public sealed class AdapterExporter : IDisposable
     private void WriteBase(StagedFiles files, string name)
     {
         _original.Graph.SortTopologically();
-        var layout = new SourceLayout(_artifacts.Manifest, _original.Graph);
+        var layout = new SourceLayout(_artifacts, _original.Graph, Path.Combine(Path.GetDirectoryName(files.FinalPath)!, name), _force);
         layout.WriteData(files);
         using var stream = files.Create(name);
         OnnxWriter.Write(_original, stream, layout.Place);
