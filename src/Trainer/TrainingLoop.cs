@@ -174,8 +174,13 @@ internal sealed class TrainingLoop
 
     private void Save()
     {
-        if (_isSaved)
-            return;
+        if (!_isSaved)
+            Write();
+        _checkpoints.KeepNewest(_options.Keep); // also where the process was killed between the two
+    }
+
+    private void Write()
+    {
         if (!_engine.IsFinite)
             throw new TrainingDivergedException($"A parameter or moment is no longer finite after step {_engine.Step}, so that step is not saved. {LastGood} Lower --lr.");
         _metrics.Flush();
@@ -186,7 +191,6 @@ internal sealed class TrainingLoop
             _checkpoint = writer.FinalPath;
         }
         _isSaved = true;
-        _checkpoints.KeepNewest(_options.Keep);
     }
 
     private void Report(double? evalLoss)

@@ -339,6 +339,21 @@ public sealed class TrainingRunTests : IDisposable
     }
 
     [Fact]
+    public void Keep_HoldsForARunKilledAfterItsLastCheckpoint()
+    {
+        Train(Settings(o => o with { SaveEvery = 2, Keep = 2 }), "run");
+        // As if killed when step 12 was in its place and step 8 had not been removed.
+        var checkpoints = Path.Combine(_folder["run"], "checkpoints");
+        Directory.CreateDirectory(Path.Combine(checkpoints, "step-8"));
+        foreach (var file in Directory.GetFiles(Path.Combine(checkpoints, "step-10")))
+            File.Copy(file, Path.Combine(checkpoints, "step-8", Path.GetFileName(file)));
+
+        Resume("run");
+
+        Assert.Equal(["step-10", "step-12"], Directory.GetDirectories(checkpoints).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
     public void Divergence_NamesStepRowsAndLastGoodCheckpoint_AndSavesNothingBad()
     {
         var error = Assert.Throws<TrainingDivergedException>(() => Train(Settings(o => o with { LearningRate = 3e38, Warmup = 6, SaveEvery = 1, Shuffle = false }), "run"));
