@@ -115,6 +115,12 @@ public sealed record TargetWeight
     [JsonRequired]
     public string ResidualName { get; init; } = "";
 
+    /// <summary>|Wr − Wr'| / |Wr| of a quantised residual; null where it is stored as floats.</summary>
+    public double? ResidualLoss { get; init; }
+
+    /// <summary>|Wr − Wr'| / |W| of a quantised residual; null where it is stored as floats.</summary>
+    public double? WeightLoss { get; init; }
+
     /// <summary>Initializer of the bias, where there is one.</summary>
     public string? BiasName { get; init; }
 }

@@ -1,4 +1,5 @@
 using SorsaOrt.Engines;
+using SorsaOrt.Ir;
 
 namespace SorsaOrt.Cli;
 
@@ -19,6 +20,10 @@ internal static class Choice
             names.Add(name);
         throw new UsageException($"--{option} '{Printable.Text(text)}' is none of {string.Join(", ", names)}.");
     }
+
+    /// <summary>The element type that --residual-dtype names.</summary>
+    public static ElementType ResidualType(string text) => Of("residual-dtype", text, ("fp32", ElementType.Float32), ("fp16", ElementType.Float16), ("bf16", ElementType.BFloat16),
+        ("int8", ElementType.Int8), ("int4", ElementType.Int4));
 
     /// <summary>The device that <paramref name="text"/> names.</summary>
     /// <exception cref="UsageException">It names none, or one that this build does not hold: a bad option, not a failure of the work.</exception>

@@ -79,6 +79,8 @@ public sealed class AdaptedGraph
     // A packed weight is multiplied once for all its Linears.
     private Value FrozenProduct(LinearSite site, Value x)
     {
+        if (DequantizedWeights.Find(_graph, _op, site) is { } residual)
+            return _op.Gemm(x, residual, AddendOf(site), transB: true);
         if (site.SliceStart is null)
             return WholeProduct(site, x);
         var split = site.Output.Producer!;

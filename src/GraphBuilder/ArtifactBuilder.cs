@@ -26,6 +26,7 @@ public sealed class ArtifactBuilder : IDisposable
     private readonly FactorFiles _given;
     private readonly List<TrainedParameter> _parameters = [];
     private readonly Dictionary<string, (long Offset, ElementType Type)> _residuals = new(StringComparer.Ordinal);
+    private readonly Dictionary<LinearSite, (long Values, long Scales, ResidualLoss Loss)> _quantized = [];
     private long _parameterCount;
     private bool _takesSegments;
 
@@ -87,6 +88,7 @@ public sealed class ArtifactBuilder : IDisposable
         WriteModel(_source, ArtifactFiles.SourceModel, frozen);
 
         _takesSegments = SegmentMask.Apply(_prepared) > 0;
+        AddQuantized(frozen);
         var adapted = TrainableGraph.Adapt(_prepared, _targets, _options);
         LossAndGradients.AddLoss(graph, _prepared.Builder, graph.Outputs[0]);
         WriteModel(_prepared.Model, ArtifactFiles.EvalModel, frozen);
@@ -100,7 +102,7 @@ public sealed class ArtifactBuilder : IDisposable
 
         ArtifactSet.Write(_folder, Manifest(family, hiddenSize, vocabulary));
         return new BuildReport(_folder.FinalPath, family, ParameterCount(), _parameterCount,
-            [.. _targets.Select(t => new BuiltTarget(t.Module, t.In, t.Out, RankOf))], _svd.Elapsed.TotalSeconds, _total.Elapsed.TotalSeconds, graph.Nodes.Count);
+            [.. _targets.Select(t => new BuiltTarget(t.Module, t.In, t.Out, RankOf, LossOf(t)))], _svd.Elapsed.TotalSeconds, _total.Elapsed.TotalSeconds, graph.Nodes.Count);
     }
 
     private bool IsOfficial => _options.Format != ArtifactFormat.Ort;
@@ -188,7 +190,14 @@ public sealed class ArtifactBuilder : IDisposable
             parameters.Write(module + ".B", start.B);
         if (start.Weight is not null)
             parameters.Write(module + ".weight", start.Weight);
-        var residual = start.Residual is not null && start.Site.SliceStart is not null ? _packed.Add(start.Site, start.Residual) : start.Residual;
+        if (start.Residual is not { } frozenWeight)
+            return;
+        if (frozenWeight.Scales is { } scales)
+        {
+            _quantized[start.Site] = (frozen.Append(frozenWeight.Values), frozen.Append(scales), frozenWeight.Loss!.Value);
+            return;
+        }
+        var residual = start.Site.SliceStart is null ? frozenWeight.Values : _packed.Add(start.Site, frozenWeight.Values);
         if (residual is not null)
             _residuals[start.Site.Weight.Name] = (frozen.Append(residual), _options.ResidualType);
     }
@@ -255,6 +264,17 @@ public sealed class ArtifactBuilder : IDisposable
             }
         }
     }
+
+    private void AddQuantized(MappedFile frozen)
+    {
+        foreach (var (site, at) in _quantized)
+        {
+            DequantizedWeights.Add(_prepared.Model.Graph, site, _options.ResidualType, (type, shape) =>
+                new MappedTensor(type, shape, frozen, type == ElementType.Float32 ? at.Scales : at.Values, type.ByteSize(shape[0] * shape[1])));
+        }
+    }
+
+    private ResidualLoss? LossOf(LinearSite site) => _quantized.TryGetValue(site, out var residual) ? residual.Loss : null;
 
     private static bool Assign(long value, out long target)
     {
@@ -326,7 +346,9 @@ public sealed class ArtifactBuilder : IDisposable
         SliceStart = site.SliceStart,
         Rank = RankOf,
         Scale = _options.Scale,
-        ResidualName = _options.Method == AdapterMethod.Full ? site.Module + ".weight" : site.Weight.Name,
+        ResidualName = _options.Method == AdapterMethod.Full ? site.Module + ".weight" : _quantized.ContainsKey(site) ? FrozenResidual.NameOf(site) : site.Weight.Name,
+        ResidualLoss = LossOf(site)?.OfResidual,
+        WeightLoss = LossOf(site)?.OfWeight,
     };
 
     private static int LayerOf(string module)

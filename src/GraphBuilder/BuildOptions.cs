@@ -28,7 +28,7 @@ public sealed record BuildOptions
     /// <summary>How weights are decomposed.</summary>
     public SvdOptions Svd { get; init; } = new();
 
-    /// <summary>Element type of the frozen residual: f32, f16 or bf16.</summary>
+    /// <summary>Element type of the frozen residual: f32, f16, bf16, or i8 or i4 in blocks along the input features.</summary>
     public ElementType ResidualType { get; init; } = ElementType.Float32;
 
     /// <summary>Safetensors files with starting factors.</summary>

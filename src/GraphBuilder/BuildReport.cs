@@ -17,4 +17,5 @@ public sealed record BuildReport(
 /// <param name="In">Input features.</param>
 /// <param name="Out">Output features.</param>
 /// <param name="Rank">Adapter rank; 0 for full fine-tuning.</param>
-public sealed record BuiltTarget(string Name, int In, int Out, int Rank);
+/// <param name="Loss">What quantising its residual lost; null where it is stored as floats.</param>
+public sealed record BuiltTarget(string Name, int In, int Out, int Rank, ResidualLoss? Loss);

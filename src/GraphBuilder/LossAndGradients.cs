@@ -47,6 +47,7 @@ public static class LossAndGradients
         graph.Rename(loss, LossSum);
         graph.AddOutput(loss);
         graph.AddOutput(rows);
+        DequantizedWeights.RunLate(graph, op);
         graph.RemoveUnused();
         graph.SortTopologically();
         DeclareShapes(graph);
@@ -77,6 +78,7 @@ public static class LossAndGradients
             graph.AddOutput(sum);
         }
         GemmAddends.Run(graph);
+        DequantizedWeights.RunLate(graph, op);
         graph.RemoveUnused();
         ExecutionOrder.RunEndsEarly(graph);
         DeclareShapes(graph);

@@ -15,7 +15,7 @@ internal sealed class PackedResiduals(IReadOnlyList<LinearSite> targets, Element
     {
         var (name, slice) = (site.Weight.Name, site.Slice!.Value);
         if (!_open.TryGetValue(name, out var packed))
-            _open[name] = packed = TargetStart.Encode(site.ReadStored(), type);
+            _open[name] = packed = FrozenResidual.Encode(site.ReadStored(), type);
         var bytes = checked((int)type.ByteSize(1));
         if (site.Transposed)
             (slice with { StoredOut = slice.StoredOut * bytes, Start = slice.Start * bytes, Out = slice.Out * bytes }).Put<byte>(residual, packed);

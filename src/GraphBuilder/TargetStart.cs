@@ -1,7 +1,5 @@
 using System.Globalization;
-using System.Runtime.InteropServices;
 using SorsaOrt.Adapters;
-using SorsaOrt.Ir;
 
 namespace SorsaOrt.GraphBuilder;
 
@@ -11,8 +9,8 @@ namespace SorsaOrt.GraphBuilder;
 /// <param name="S">[r], or null.</param>
 /// <param name="B">[out, r], or null.</param>
 /// <param name="Weight">[out, in] for full fine-tuning, or null.</param>
-/// <param name="Residual">Frozen weight in the layout and element type it is stored in, as bytes; of a packed weight the target's slice; null where it is the weight itself.</param>
-internal sealed record TargetStart(LinearSite Site, float[]? A, float[]? S, float[]? B, float[]? Weight, byte[]? Residual)
+/// <param name="Residual">The frozen weight, of a packed weight the target's slice; null where there is none.</param>
+internal sealed record TargetStart(LinearSite Site, float[]? A, float[]? S, float[]? B, float[]? Weight, FrozenResidual? Residual)
 {
     /// <summary>Computes the start of one target from its weight or from given factors.</summary>
     /// <exception cref="TargetException">The weight or the given factors cannot be used; the module is named.</exception>
@@ -41,9 +39,10 @@ internal sealed record TargetStart(LinearSite Site, float[]? A, float[]? S, floa
         var factors = given.Any
             ? new SorsaFactors(r, site.Out, site.In, given.Read(site.Module + ".A", r, site.In), given.Read(site.Module + ".S", r), given.Read(site.Module + ".B", site.Out, r))
             : SorsaFactors.Decompose(weight, site.Out, site.In, site.Transposed, r, options.Svd with { Seed = seed });
+        var norm = FrozenResidual.Norm(weight);
         if (!TakeGivenResidual(site, weight, given))
             Adapters.Residual.Compute(weight, site.Transposed, factors, options.Scale, weight);
-        return new TargetStart(site, factors.A, factors.S, factors.B, null, Encode(weight, options.ResidualType));
+        return new TargetStart(site, factors.A, factors.S, factors.B, null, FrozenResidual.Of(site, weight, norm, options.ResidualType));
     }
 
     private static TargetStart TwoFactors(LinearSite site, float[] weight, BuildOptions options, FactorFiles given, ulong seed)
@@ -53,9 +52,10 @@ internal sealed record TargetStart(LinearSite Site, float[]? A, float[]? S, floa
             ? new LoraFactors(r, site.Out, site.In, given.Read(site.Module + ".A", r, site.In), given.Read(site.Module + ".B", site.Out, r))
             : options.Method == AdapterMethod.Lora ? LoraFactors.Lora(site.Out, site.In, r, seed)
             : LoraFactors.Pissa(SorsaFactors.Decompose(weight, site.Out, site.In, site.Transposed, r, options.Svd with { Seed = seed }), options.Scale);
+        var norm = FrozenResidual.Norm(weight);
         if (!TakeGivenResidual(site, weight, given) && options.Method == AdapterMethod.Pissa)
             Adapters.Residual.Compute(weight, site.Transposed, factors, options.Scale, weight);
-        return new TargetStart(site, factors.A, null, factors.B, null, Encode(weight, options.ResidualType));
+        return new TargetStart(site, factors.A, null, factors.B, null, FrozenResidual.Of(site, weight, norm, options.ResidualType));
     }
 
     private static TargetStart FromWeight(LinearSite site, float[] weight, FactorFiles given)
@@ -85,17 +85,4 @@ internal sealed record TargetStart(LinearSite Site, float[]? A, float[]? S, floa
     }
 
     private static int Columns(LinearSite site) => site.Transposed ? site.Out : site.In;
-
-    /// <summary>The bytes of a weight in an element type.</summary>
-    public static byte[] Encode(float[] residual, ElementType type)
-    {
-        if (type == ElementType.Float32)
-            return MemoryMarshal.AsBytes(residual.AsSpan()).ToArray();
-        var stored = new ushort[residual.Length];
-        if (type == ElementType.Float16)
-            FloatConversion.ToHalf(residual, MemoryMarshal.Cast<ushort, Half>(stored.AsSpan()));
-        else
-            FloatConversion.ToBFloat16(residual, stored);
-        return MemoryMarshal.AsBytes(stored.AsSpan()).ToArray();
-    }
 }

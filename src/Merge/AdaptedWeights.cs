@@ -32,13 +32,18 @@ internal sealed class AdaptedWeights(Manifest manifest, SafetensorsReader parame
         return new OutputSlice(target.Transposed, (int)target.In, (int)storedOut, (int)start, (int)target.Out);
     }
 
-    /// <summary>The frozen weight beside the adapters, whole; null for full fine-tuning, which has none.</summary>
+    /// <summary>Whether a target of a packed weight has a residual of its own, as quantised ones are, and no slice of a packed one.</summary>
+    public static bool HasOwnResidual(TargetWeight target) => target.ResidualName != target.WeightName;
+
+    /// <summary>The frozen weight beside the adapters, whole; of a target with a residual of its own the target's; null for full fine-tuning, which has none.</summary>
     public float[]? Frozen(TargetWeight target, IReadOnlyList<long> shape)
     {
         if (manifest.Method == TrainingMethod.Full)
             return null;
         var residual = frozen.FindInitializer(target.ResidualName)?.Constant
             ?? throw new ArtifactMismatchException($"eval_model.onnx has no residual '{target.ResidualName}' for {target.Module}; build the artifacts again.");
+        if (QuantizedMatrix.Takes(residual.ElementType))
+            return Dequantized(target, residual);
         if (!residual.Shape.SequenceEqual(shape))
             throw new ArtifactMismatchException($"the residual of {target.Module} is {residual}, its weight [{string.Join(',', shape)}]; build the artifacts again.");
         return residual.ToFloat32()
@@ -59,6 +64,20 @@ internal sealed class AdaptedWeights(Manifest manifest, SafetensorsReader parame
         }
         Residual.Fold(residual, target.Transposed, Factors(target), target.Scale, residual);
         return residual;
+    }
+
+    // A quantised residual [out, in], in the layout of the user's weight.
+    private float[] Dequantized(TargetWeight target, Tensor residual)
+    {
+        var scales = frozen.FindInitializer(target.ResidualName + ".scales")?.Constant;
+        if (scales is null || !residual.Shape.SequenceEqual([target.Out, target.In]))
+            throw new ArtifactMismatchException($"the residual of {target.Module}, {target.Out} × {target.In}, is {residual} with scales {scales?.ToString() ?? "missing"}; build the artifacts again.");
+        var rows = QuantizedMatrix.Of(residual, scales, null, 1, QuantizedMatrix.Block).ToFloat32();
+        if (!target.Transposed)
+            return rows;
+        var turned = new float[rows.Length];
+        MatrixLayout.Transpose<float>(rows, checked((int)target.Out), checked((int)target.In), turned);
+        return turned;
     }
 
     private static float[] Ones(int count)

@@ -101,11 +101,11 @@ public sealed class ModelMerger
     private static float[] FoldPacked(IReadOnlyList<TargetWeight> targets, Tensor stored, AdaptedWeights weights)
     {
         var merged = stored.ToFloat32() ?? throw new ArtifactMismatchException($"'{targets[0].WeightName}' is {stored}, which cannot be merged; build the artifacts again.");
-        var residual = weights.Frozen(targets[0], stored.Shape);
+        var packed = AdaptedWeights.HasOwnResidual(targets[0]) ? null : weights.Frozen(targets[0], stored.Shape);
         foreach (var target in targets)
         {
             var slice = AdaptedWeights.Slice(target, stored) ?? throw new ArtifactMismatchException($"{target.Module} is no slice of '{target.WeightName}', others are; build the artifacts again.");
-            slice.Put<float>(weights.Fold(target, residual is null ? null : slice.Take<float>(residual)), merged);
+            slice.Put<float>(weights.Fold(target, packed is null ? weights.Frozen(target, stored.Shape) : slice.Take<float>(packed)), merged);
         }
         return merged;
     }

@@ -45,12 +45,14 @@ public sealed class FamilyTests(ITestOutputHelper output)
     }
 
     /// <summary>Where only some parts of a packed weight are trained, the others keep their bytes.</summary>
-    [Fact]
-    public void PackedWeight_KeepsThePartsThatAreNotTrained()
+    [Theory]
+    [InlineData("fp16")]
+    [InlineData("int4")]
+    public void PackedWeight_KeepsThePartsThatAreNotTrained(string residual)
     {
         const string Family = "nano-llama-hd16/genai-fp16-cuda", Weight = "model.layers.2.attn.qkv_proj.MatMul.weight";
         using var scratch = new ScratchFolder();
-        Train(scratch, Exports.Model(Family), ["--targets", "q_proj,v_proj", "--residual-dtype", "fp16"]);
+        Train(scratch, Exports.Model(Family), ["--targets", "q_proj,v_proj", "--residual-dtype", residual]);
         Sorsa.Run("merge", "--artifacts", scratch["artifacts"], "--checkpoint", scratch["run"], "--out", scratch["merged.onnx"], "--verify").Expect(0);
         using var before = OnnxReader.Read(Exports.Model(Family));
         using var after = OnnxReader.Read(scratch["merged.onnx"]);

@@ -39,7 +39,7 @@ internal sealed class BuildArtifactsVerb : VerbOptions
     [Option("dropout", Default = 0.0, MetaValue = "P", HelpText = "Share of every adapter's inputs dropped in training.")]
     public double Dropout { get; set; }
 
-    [Option("residual-dtype", Default = "fp32", MetaValue = "fp32|fp16|bf16", HelpText = "How the frozen residual is stored.")]
+    [Option("residual-dtype", Default = "fp32", MetaValue = "fp32|fp16|bf16|int8|int4", HelpText = "How the frozen residual is stored, in memory too.")]
     public string ResidualType { get; set; } = "fp32";
 
     [Option("factors", MetaValue = "FILE", HelpText = "Start from MODULE.A, .S, .B (and .Wr) of these safetensors files instead of an SVD.")]
@@ -82,6 +82,7 @@ internal sealed class BuildArtifactsVerb : VerbOptions
         var report = ArtifactBuilder.Build(Options(), terminal.Progress);
         var peak = Process.GetCurrentProcess().PeakWorkingSet64;
         terminal.Note($"{report.Family}: {report.Targets.Count} Linears made trainable{(Method == "full" ? "" : $" at rank {Rank}")}, training graph of {report.TrainingNodes} nodes");
+        PrintLosses(terminal, report.Targets);
         terminal.Result(string.Create(CultureInfo.InvariantCulture,
             $"{report.Folder}: {report.Trainable:N0} of {report.Parameters:N0} parameters trainable, SVD {report.SvdSeconds:0.0} s, {report.TotalSeconds:0.0} s in all, peak {peak >> 20} MB"));
         if (Format != "ort" && Method == "sorsa" && Gamma is null or 0)
@@ -92,12 +93,22 @@ internal sealed class BuildArtifactsVerb : VerbOptions
             {
                 report.Parameters,
                 report.Trainable,
-                Targets = report.Targets.Select(t => new { t.Name, t.In, t.Out, t.Rank }),
+                Targets = report.Targets.Select(t => new { t.Name, t.In, t.Out, t.Rank, ResidualLoss = t.Loss?.OfResidual, WeightLoss = t.Loss?.OfWeight }),
                 Seconds = new { Svd = report.SvdSeconds, Total = report.TotalSeconds },
                 PeakMemoryBytes = peak,
             });
         }
         return ExitCode.Done;
+    }
+
+    private static void PrintLosses(Terminal terminal, IReadOnlyList<BuiltTarget> targets)
+    {
+        if (targets.All(t => t.Loss is null))
+            return;
+        var width = targets.Max(t => t.Name.Length);
+        terminal.Result($"{"lost by quantising the residual Wr to Wr'".PadRight(width)}  |Wr - Wr'|/|Wr|  |Wr - Wr'|/|W|");
+        foreach (var (name, loss) in targets.Where(t => t.Loss is not null).Select(t => (t.Name, t.Loss!.Value)))
+            terminal.Result(string.Create(CultureInfo.InvariantCulture, $"{name.PadRight(width)}  {loss.OfResidual,15:0.00000}  {loss.OfWeight,14:0.00000}"));
     }
 
     private BuildOptions Options()
@@ -117,6 +128,10 @@ internal sealed class BuildArtifactsVerb : VerbOptions
         var format = Choice.Of("format", Format, ("ort", ArtifactFormat.Ort), ("ort-training", ArtifactFormat.OrtTraining), ("both", ArtifactFormat.Both));
         if (Dropout > 0 && format != ArtifactFormat.Ort)
             throw new UsageException("--dropout needs --format ort: the official runtime does not feed the keys that decide what is dropped.");
+        if (ResidualType is "int8" or "int4" && Method == "full")
+            throw new UsageException($"--residual-dtype {ResidualType}: --method full trains the weights themselves and leaves no residual to quantise.");
+        if (ResidualType is "int8" or "int4" && format != ArtifactFormat.Ort)
+            throw new UsageException($"--residual-dtype {ResidualType} needs --format ort: it was not tried on the official runtime 1.19.2.");
         var optimizer = OfficialOptimizer(format);
         return new BuildOptions
         {
@@ -131,7 +146,7 @@ internal sealed class BuildArtifactsVerb : VerbOptions
                 Method = Choice.Of("svd", Svd, ("auto", SvdMethod.Auto), ("exact", SvdMethod.Exact), ("randomized", SvdMethod.Randomized)),
                 Iterations = SvdIterations,
             },
-            ResidualType = Choice.Of("residual-dtype", ResidualType, ("fp32", ElementType.Float32), ("fp16", ElementType.Float16), ("bf16", ElementType.BFloat16)),
+            ResidualType = Choice.ResidualType(ResidualType),
             FactorFiles = [.. Factors],
             Recompute = Choice.Of("recompute", Recompute, ("none", Recomputation.None), ("layer", Recomputation.Layer)),
             Format = format,

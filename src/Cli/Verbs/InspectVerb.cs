@@ -52,6 +52,9 @@ internal sealed class InspectVerb : VerbOptions
     [Option("recompute", Default = "none", MetaValue = "none|layer", HelpText = "Memory plan of a model: what the backward pass computes again.")]
     public string Recompute { get; set; } = "none";
 
+    [Option("residual-dtype", Default = "fp32", MetaValue = "fp32|fp16|bf16|int8|int4", HelpText = "Memory plan of a model: how the frozen residual is stored.")]
+    public string ResidualType { get; set; } = "fp32";
+
     public override string? Subject => Model.Length > 0 ? Model : null;
 
     public override int Run(Terminal terminal)
@@ -155,6 +158,7 @@ internal sealed class InspectVerb : VerbOptions
             Method = method,
             Targets = targets,
             Rank = Rank ?? Math.Min(128, TargetSelection.Select(prepared.Sites, targets).Min(t => Math.Min(t.In, t.Out))),
+            ResidualType = Choice.ResidualType(ResidualType),
             Recompute = Choice.Of("recompute", Recompute, ("none", Recomputation.None), ("layer", Recomputation.Layer)),
         };
     }

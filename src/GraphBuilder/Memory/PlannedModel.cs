@@ -13,15 +13,25 @@ public static class PlannedModel
         var graph = prepared.Model.Graph;
         var targets = TargetSelection.Select(prepared.Sites, options.Targets);
         TargetSelection.CheckRank(targets, options);
-        foreach (var weight in targets.Select(t => t.Weight).Distinct())
-        {
-            graph.MakeInitializer(weight, new ComputedTensor(options.ResidualType, weight.Constant!.Shape, () => throw new InvalidOperationException("A plan has no weights.")));
-            weight.Type = new TensorType(options.ResidualType, weight.Shape);
-        }
         SegmentMask.Apply(prepared);
+        if (QuantizedMatrix.Takes(options.ResidualType) && options.Method != AdapterMethod.Full)
+        {
+            foreach (var site in targets)
+                DequantizedWeights.Add(graph, site, options.ResidualType, Planned);
+        }
+        else
+        {
+            foreach (var weight in targets.Select(t => t.Weight).Distinct())
+            {
+                graph.MakeInitializer(weight, Planned(options.ResidualType, [.. weight.Constant!.Shape]));
+                weight.Type = new TensorType(options.ResidualType, weight.Shape);
+            }
+        }
         Value[] parameters = [.. TrainableGraph.Adapt(prepared, targets, options).SelectMany(a => a.All)];
         LossAndGradients.AddLoss(graph, prepared.Builder, graph.Outputs[0]);
         LossAndGradients.AddGradients(graph, prepared.Builder, parameters, options.Recompute);
         return MemoryPlan.Of(graph, [.. parameters.Select(p => lengths.BytesOf(p.Type)!.Value / sizeof(float))], lengths);
     }
+
+    private static ComputedTensor Planned(ElementType type, long[] shape) => new(type, shape, () => throw new InvalidOperationException("A plan has no weights."));
 }

@@ -43,7 +43,8 @@ internal sealed class TargetDeltas
         var stored = _original.FindInitializer(target.WeightName)!.Constant!;
         var slice = AdaptedWeights.Slice(target, stored);
         float[] Own(float[] weight) => slice is { } part ? part.Take<float>(weight) : weight;
-        var change = _trained.Fold(target, Own(_trained.Frozen(target, stored.Shape)!));
+        var residual = _trained.Frozen(target, stored.Shape)!;
+        var change = _trained.Fold(target, AdaptedWeights.HasOwnResidual(target) ? residual : Own(residual));
         TensorPrimitives.Subtract<float>(change, Own(stored.ToFloat32()!), change);
         var delta = SorsaFactors.Decompose(change, checked((int)target.Out), checked((int)target.In), target.Transposed, RankOf(target));
         foreach (var value in change)

@@ -1,0 +1,74 @@
+using System.Numerics.Tensors;
+using System.Runtime.InteropServices;
+using SorsaOrt.Adapters;
+using SorsaOrt.Ir;
+
+namespace SorsaOrt.GraphBuilder;
+
+/// <summary>What quantising a residual lost, as shares.</summary>
+/// <param name="OfResidual">|Wr − Wr'| / |Wr|, Frobenius norms.</param>
+/// <param name="OfWeight">|Wr − Wr'| / |W|.</param>
+public readonly record struct ResidualLoss(double OfResidual, double OfWeight);
+
+/// <summary>The frozen weight of one target, as bytes.</summary>
+/// <param name="Values">In the layout of the stored weight; [out, in] where it is quantised.</param>
+/// <param name="Scales">Scales of its blocks, f32 [out, ceil(in / <see cref="QuantizedMatrix.Block"/>)], or null.</param>
+/// <param name="Loss">What quantising lost, or null.</param>
+/// <remarks>
+/// A residual of floats stands in the place of its weight. A quantised one is a pair of initializers of its own, named by the module: packed
+/// weights are taken apart by it, and the user's weight stays beside it for merge.
+/// </remarks>
+internal sealed record FrozenResidual(byte[] Values, byte[]? Scales, ResidualLoss? Loss)
+{
+    /// <summary>Name of the initializer of a quantised residual.</summary>
+    public static string NameOf(LinearSite site) => site.Module + ".Wr";
+
+    /// <summary>Name of the initializer of its scales.</summary>
+    public static string ScalesNameOf(LinearSite site) => site.Module + ".Wr.scales";
+
+    /// <summary>Dimensions of the scales of a quantised residual.</summary>
+    public static long[] ScalesShape(LinearSite site) => [site.Out, QuantizedMatrix.BlocksOf(site.In, QuantizedMatrix.Block)];
+
+    /// <summary>Frobenius norm.</summary>
+    public static double Norm(ReadOnlySpan<float> matrix)
+    {
+        var sum = 0.0;
+        foreach (var value in matrix)
+            sum += (double)value * value;
+        return Math.Sqrt(sum);
+    }
+
+    /// <summary>Stores a residual in an element type.</summary>
+    /// <param name="site">The Linear.</param>
+    /// <param name="residual">Wr in the layout of the stored weight.</param>
+    /// <param name="weightNorm">|W|.</param>
+    /// <param name="type">f32, f16, bf16, i8 or i4.</param>
+    public static FrozenResidual Of(LinearSite site, float[] residual, double weightNorm, ElementType type)
+    {
+        if (!QuantizedMatrix.Takes(type))
+            return new FrozenResidual(Encode(residual, type), null, null);
+        var rows = residual;
+        if (site.Transposed)
+            MatrixLayout.Transpose<float>(residual, site.In, site.Out, rows = new float[residual.Length]);
+        var quantized = QuantizedMatrix.Quantize(rows, site.Out, site.In, type);
+        var difference = quantized.ToFloat32();
+        TensorPrimitives.Subtract(rows, difference, difference);
+        var (lost, size) = (Norm(difference), Norm(rows));
+        return new FrozenResidual(quantized.Elements.ToArray(), quantized.ScaleBytes(), new ResidualLoss(Share(lost, size), Share(lost, weightNorm)));
+    }
+
+    /// <summary>The bytes of a weight in an element type.</summary>
+    public static byte[] Encode(float[] residual, ElementType type)
+    {
+        if (type == ElementType.Float32)
+            return MemoryMarshal.AsBytes(residual.AsSpan()).ToArray();
+        var stored = new ushort[residual.Length];
+        if (type == ElementType.Float16)
+            FloatConversion.ToHalf(residual, MemoryMarshal.Cast<ushort, Half>(stored.AsSpan()));
+        else
+            FloatConversion.ToBFloat16(residual, stored);
+        return MemoryMarshal.AsBytes(stored.AsSpan()).ToArray();
+    }
+
+    private static double Share(double part, double whole) => whole > 0 ? part / whole : 0;
+}
