@@ -111,7 +111,7 @@ public sealed class CheckpointStore
     private static void Remove(string path)
     {
         string unfinished = Temporary.NameFor(path);
-        Directory.Move(path, unfinished);
+        Rename.Folder(path, unfinished);
         Temporary.Remove(unfinished);
         Temporary.Release(unfinished);
     }

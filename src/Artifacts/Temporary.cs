@@ -36,7 +36,7 @@ public static partial class Temporary
                 continue;
             string final = Path.Combine(folder, match.Groups["name"].Value);
             if (match.Groups["kind"].Value == SetAside && !Path.Exists(final))
-                Directory.Move(entry, final);
+                Rename.Folder(entry, final);
             else
                 Remove(entry);
             count++;

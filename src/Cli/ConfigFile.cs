@@ -57,9 +57,17 @@ internal static class ConfigFile
                 throw new UsageException($"--config {path}: it holds text that is not valid UTF-8.");
             var document = JsonDocument.Parse(bytes, new JsonDocumentOptions { MaxDepth = 8 });
             if (document.RootElement.ValueKind == JsonValueKind.Object)
+            {
+                foreach (var setting in document.RootElement.EnumerateObject())
+                    _ = (setting.Name, string.Concat(Texts(setting.Value)));
                 return document;
+            }
             document.Dispose();
             throw new UsageException($"--config {path}: the file must hold one JSON object with options by their long names.");
+        }
+        catch (InvalidOperationException e) // half of a surrogate pair
+        {
+            throw new UsageException($"--config {path}: it holds text that is not valid Unicode.", e);
         }
         catch (JsonException e)
         {
@@ -87,6 +95,10 @@ internal static class ConfigFile
                 throw new UsageException($"--config {path}: '{setting.Name}' must be a number, a string, true or false, or a list of those.");
         }
     }
+
+    // Throws where a string is half of a surrogate pair.
+    private static IEnumerable<string> Texts(JsonElement value) =>
+        value.ValueKind == JsonValueKind.Array ? value.EnumerateArray().Select(Scalar) : [Scalar(value)];
 
     private static string Scalar(JsonElement value) => value.ValueKind == JsonValueKind.String ? value.GetString()! : value.GetRawText();
 }

@@ -77,7 +77,7 @@ public sealed class AnswerFile : IDisposable
                 whole += line.Length + 1;
             }
         }
-        catch (JsonException e)
+        catch (Exception e) when (e is JsonException or InvalidOperationException) // the latter: half of a surrogate pair
         {
             throw new DataFormatException(path, number, "this is no line of an evaluation's answers", Remedy, e);
         }

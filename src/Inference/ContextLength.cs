@@ -30,7 +30,7 @@ internal static class ContextLength
             }
             return element.ValueKind == JsonValueKind.Number && element.TryGetInt32(out int value) && value > 0 ? value : null;
         }
-        catch (Exception e) when (e is JsonException or IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
         {
             return null;   // a hint only: the model itself decides
         }

@@ -101,6 +101,11 @@ public sealed class ContractTests(ContractTests.Fixture fixture) : IClassFixture
         Assert.Equal(2, Build("configured", "--config", _run.At("good.json"), "--rank", "2").Expect(0).Json.GetProperty("targets")[0].GetProperty("rank").GetInt32());
         Build("refused", "--config", _run.At("bad.json")).ExpectRefusal().Names("bad.json", "rnak");
         Build("refused", "--config", _run.At("none.json")).ExpectRefusal().Names("none.json");
+        foreach (var half in new[] { """{"targets": "\ud800"}""", """{"factors": ["\udc00"]}""", """{"\ud800": 1}""" })
+        {
+            File.WriteAllText(_run.At("half.json"), half);
+            Build("refused", "--config", _run.At("half.json")).ExpectRefusal().Names("half.json", "Unicode");
+        }
         Assert.False(Directory.Exists(_run.At("refused")));
     }
 

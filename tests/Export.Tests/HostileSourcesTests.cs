@@ -51,6 +51,21 @@ public sealed class HostileSourcesTests
     }
 
     [Theory]
+    [InlineData("""{"model_type": "\ud800"}""")]
+    [InlineData("""{"\udc00": 1}""")]
+    public void HalfOfASurrogatePair_IsRefusedByItsFile(string config)
+    {
+        using var folder = new TemporaryFolder();
+        Directory.CreateDirectory(folder.At("source"));
+        File.WriteAllText(folder.At("source", "config.json"), config);
+
+        var refusal = Assert.Throws<ModelFormatException>(() => Export(folder.At("source"), folder.At("out", "model.onnx")));
+
+        Assert.Contains("config.json", refusal.Message, StringComparison.Ordinal);
+        Assert.Contains("Unicode", refusal.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
     [InlineData(float.NaN)]
     [InlineData(float.NegativeInfinity)]
     public void ValueThatIsNotFinite_IsRefusedByItsTensor(float value)

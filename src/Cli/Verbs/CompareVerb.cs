@@ -149,7 +149,14 @@ internal sealed class CompareVerb : VerbOptions
     private static ComparedRun? Finished(string folder)
     {
         var path = Path.Combine(folder, ResultFile);
-        return File.Exists(path) ? JsonSerializer.Deserialize<ComparedRun>(File.ReadAllBytes(path), JsonSettings.Indented)! with { Folder = folder } : null;
+        try
+        {
+            return File.Exists(path) ? JsonSerializer.Deserialize<ComparedRun>(File.ReadAllBytes(path), JsonSettings.Indented)! with { Folder = folder } : null;
+        }
+        catch (JsonException e)
+        {
+            throw new UsageException($"'{path}' is damaged ({e.Message}); delete it, and the run is looked at again.", e);
+        }
     }
 
     private (int ExitCode, ComparedRun? Run) Train(string method, double rate, long seed, string folder)

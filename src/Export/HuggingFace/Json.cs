@@ -21,6 +21,7 @@ internal static class Json
         stream.ReadExactly(bytes);
         try
         {
+            CheckStrings(bytes);
             var document = JsonDocument.Parse(bytes, new JsonDocumentOptions { MaxDepth = 64, AllowDuplicateProperties = false });
             if (document.RootElement.ValueKind == JsonValueKind.Object)
                 return document;
@@ -30,6 +31,25 @@ internal static class Json
         catch (JsonException e)
         {
             throw new ModelFormatException(string.Create(CultureInfo.InvariantCulture, $"{path} is not valid JSON at line {e.LineNumber + 1}: {e.Message}"), e);
+        }
+    }
+
+    // JsonElement finds out only when a string is asked for, and then with an exception that names nothing.
+    private static void CheckStrings(byte[] bytes)
+    {
+        var reader = new Utf8JsonReader(bytes, new JsonReaderOptions { MaxDepth = 64 });
+        while (reader.Read())
+        {
+            if (reader.TokenType is not (JsonTokenType.String or JsonTokenType.PropertyName))
+                continue;
+            try
+            {
+                reader.GetString();
+            }
+            catch (InvalidOperationException e)
+            {
+                throw new JsonException("a string is not valid Unicode (UTF-8 that is none, or half of a surrogate pair)", null, bytes.AsSpan(0, (int)reader.TokenStartIndex).Count((byte)'\n'), null, e);
+            }
         }
     }
 
