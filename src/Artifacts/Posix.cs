@@ -63,6 +63,13 @@ internal static partial class Posix
         }
     }
 
+    /// <summary>Gives a file another name in the same file system, in one step, over a file that has it.</summary>
+    public static void Rename(string from, string to)
+    {
+        if (RenameFile(from, to) != 0)
+            throw LastError("rename");
+    }
+
     /// <summary>Exchanges two names in one step; false where the system or the file system cannot.</summary>
     public static bool TryExchange(string a, string b)
     {
@@ -101,6 +108,9 @@ internal static partial class Posix
 
     [LibraryImport("libc", EntryPoint = "madvise")]
     private static partial int Advise(nint start, nint length, int advice);
+
+    [LibraryImport("libc", EntryPoint = "rename", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int RenameFile(string oldPath, string newPath);
 
     [LibraryImport("libc", EntryPoint = "renameat2", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int RenameAt2(int oldFolder, string oldPath, int newFolder, string newPath, uint flags);

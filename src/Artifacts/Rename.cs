@@ -5,7 +5,16 @@ internal static class Rename
 {
     /// <summary>A file.</summary>
     /// <exception cref="IOException">With the final path, the cause and what to do.</exception>
-    public static void File(string from, string to, bool overwrite) => Attempt(to, () => System.IO.File.Move(from, to, overwrite));
+    /// <remarks>Not File.Move outside Windows: where a rename fails it copies, and the file would stand under its name before it is whole.</remarks>
+    public static void File(string from, string to, bool overwrite) => Attempt(to, () =>
+    {
+        if (OperatingSystem.IsWindows())
+            System.IO.File.Move(from, to, overwrite);
+        else if (!overwrite && Path.Exists(to))
+            throw new IOException("it exists already.");
+        else
+            Posix.Rename(from, to);
+    });
 
     /// <summary>A folder; there must be none at <paramref name="to"/>.</summary>
     /// <exception cref="IOException">With the final path, the cause and what to do.</exception>

@@ -189,6 +189,8 @@ void *dlsym(void *handle, const char *name)
         real = dlvsym(RTLD_NEXT, "dlsym", "GLIBC_2.2.5");
     if (strcmp(name, "renameat2") == 0)
         return renameat2;
+    if (strcmp(name, "rename") == 0)
+        return rename;
     if (strcmp(name, "fsync") == 0)
         return fsync;
     return real(handle, name);
