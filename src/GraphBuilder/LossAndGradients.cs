@@ -1,6 +1,7 @@
 using SorsaOrt.Artifacts;
 using SorsaOrt.Autodiff;
 using SorsaOrt.Ir;
+using SorsaOrt.Ir.Passes;
 
 namespace SorsaOrt.GraphBuilder;
 
@@ -50,6 +51,7 @@ public static class LossAndGradients
         DequantizedWeights.RunLate(graph, op);
         graph.RemoveUnused();
         graph.SortTopologically();
+        PortableOperators.Run(graph);
         DeclareShapes(graph);
     }
 
@@ -80,6 +82,7 @@ public static class LossAndGradients
         GemmAddends.Run(graph);
         DequantizedWeights.RunLate(graph, op);
         graph.RemoveUnused();
+        PortableOperators.Run(graph);
         ExecutionOrder.RunEndsEarly(graph);
         DeclareShapes(graph);
     }

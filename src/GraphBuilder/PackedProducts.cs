@@ -3,7 +3,7 @@ using SorsaOrt.Ir;
 namespace SorsaOrt.GraphBuilder;
 
 /// <summary>Brings Linears with packed weights (QKV, gate and up) into one form: the product, a Split of its outputs, the bias of each part.</summary>
-/// <remarks>Needs inferred shapes. Slices that cut all outputs into pieces become a Split; a bias moves behind it, each part getting its own.</remarks>
+/// <remarks>Needs inferred shapes, and slices made a Split already. A bias moves behind the Split, each part getting its own.</remarks>
 internal static class PackedProducts
 {
     /// <summary>Rewrites the graph; <paramref name="linears"/> are the products with stored weights.</summary>
@@ -16,12 +16,11 @@ internal static class PackedProducts
             var packed = bias?.Output ?? product;
             if (graph.Outputs.Contains(product) || graph.Outputs.Contains(packed))
                 continue;
-            op.Scope = linear.Name.Length > 0 ? linear.Name : product.Name;
-            if (SplitOf(packed) is null && !SlicesToSplit(graph, op, packed))
+            if (bias is null || SplitOf(packed) is not { } split)
                 continue;
             changed = true;
-            if (bias is not null)
-                MoveBias(graph, op, product, bias, SplitOf(packed)!);
+            op.Scope = linear.Name.Length > 0 ? linear.Name : product.Name;
+            MoveBias(graph, op, product, bias, split);
         }
         if (!changed)
             return;
@@ -41,28 +40,6 @@ internal static class PackedProducts
     private static Node? BiasOf(Value product) =>
         product.Uses is [{ Node: { } node }] && node.Is("Add") && node.Inputs.Any(i => i?.Constant is { Shape.Count: 1 } bias && product.Shape?[^1].Is(bias.Shape[0]) == true) ? node : null;
 
-    private static bool SlicesToSplit(Graph graph, OpBuilder op, Value value)
-    {
-        if (value.Uses.Count < 2 || value.Shape is not [.., { Value: { } width }] shape)
-            return false;
-        var cuts = new List<(long Start, long End, Node Node)>();
-        foreach (var (node, index) in value.Uses)
-        {
-            if (index != 0 || !node.Is("Slice") || Constant(node, 1) is not [var start] || Constant(node, 2) is not [var end]
-                || Constant(node, 3) is not [var axis] || (axis != -1 && axis != shape.Count - 1) || node.InputOrNull(4) is not null && Constant(node, 4) is not [1])
-                return false;
-            cuts.Add((start < 0 ? start + width : start, end < 0 ? end + width : Math.Min(end, width), node));
-        }
-        cuts.Sort((a, b) => a.Start.CompareTo(b.Start));
-        if (cuts[0].Start != 0 || cuts[^1].End != width || cuts.Zip(cuts.Skip(1)).Any(p => p.First.End != p.Second.Start))
-            return false;
-        var parts = op.Split(value, -1, [.. cuts.Select(c => c.End - c.Start)]);
-        for (var i = 0; i < cuts.Count; i++)
-            cuts[i].Node.Output.ReplaceAllUsesWith(parts[i]);
-        graph.RemoveNodes(cuts.Select(c => c.Node).ToHashSet());
-        return true;
-    }
-
     private static void MoveBias(Graph graph, OpBuilder op, Value product, Node add, Node split)
     {
         var bias = add.Inputs.First(i => i?.Constant is { Shape.Count: 1 })!;
@@ -73,6 +50,4 @@ internal static class PackedProducts
         graph.RemoveNodes(new HashSet<Node> { split });
         graph.RemoveNodes(new HashSet<Node> { add });
     }
-
-    private static IReadOnlyList<long>? Constant(Node node, int input) => node.InputOrNull(input)?.Constant?.ToInt64();
 }

@@ -23,7 +23,7 @@ public static class Simplify
                 break;
         }
         ShapeInference.Infer(graph);
-        total += FuseRmsNorm.Run(graph);
+        total += FuseRmsNorm.Run(graph) + SlicesToSplits.Run(graph);
         ShapeInference.Infer(graph);
         return total;
     }
