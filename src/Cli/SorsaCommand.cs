@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Reflection;
 using CommandLine;
 using SorsaOrt.Cli.Verbs;
+using SorsaOrt.Trainer;
 
 namespace SorsaOrt.Cli;
 
@@ -17,6 +18,7 @@ internal static class SorsaCommand
     /// <summary>Runs <paramref name="arguments"/>; whatever goes wrong is told in one paragraph and gives an exit code of the contract.</summary>
     public static int Run(string[] arguments, Terminal terminal)
     {
+        var told = Ranks.IsStartedAsOther ? Terminal.Silent : terminal; // every rank reads the same command line
         try
         {
             var byName = Verbs.ToDictionary(v => v.GetCustomAttribute<VerbAttribute>()!.Name, StringComparer.Ordinal);
@@ -31,12 +33,14 @@ internal static class SorsaCommand
                 StrictNumbers.Check(expanded, verbType);
             var parsed = parser.ParseArguments(expanded, Verbs);
             return parsed.MapResult(
-                (VerbOptions verb) => Run(verb, terminal),
-                errors => Usage.Explain(terminal, expanded, parsed, [.. errors]));
+                (VerbOptions verb) => verb is not TrainVerb && Ranks.StartedCount > 1
+                    ? throw new UsageException($"`sorsa {expanded[0]}` is work for one process: start it without mpirun, which is for `sorsa train`.")
+                    : Run(verb, terminal),
+                errors => Usage.Explain(told, expanded, parsed, [.. errors]));
         }
         catch (Exception e)
         {
-            return Failure.Report(terminal, e, subject: null, verbose: arguments.Contains("--verbose"));
+            return Failure.Report(told, e, subject: null, verbose: arguments.Contains("--verbose"));
         }
     }
 

@@ -10,6 +10,9 @@ namespace SorsaOrt.Cli;
 /// <param name="isTerminal">Whether <paramref name="error"/> is a screen, where progress is rewritten in place.</param>
 internal sealed class Terminal(TextWriter output, TextWriter error, bool isTerminal)
 {
+    /// <summary>One that says nothing.</summary>
+    public static Terminal Silent { get; } = new(TextWriter.Null, TextWriter.Null, isTerminal: false);
+
     private readonly Stopwatch _sinceProgress = Stopwatch.StartNew();
     private int _progressWidth;
     private bool _progressShown;

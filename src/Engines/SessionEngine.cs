@@ -59,8 +59,12 @@ public sealed class SessionEngine : IDisposable
         return new SessionEngine(artifacts, options);
     }
 
-    /// <summary>Updates made so far.</summary>
-    public long Step => _state.Step;
+    /// <summary>Updates made so far; set where the state was taken over from another process.</summary>
+    public long Step
+    {
+        get => _state.Step;
+        set => _state.Step = value;
+    }
 
     /// <summary>The artifacts it works on.</summary>
     public ArtifactSet Artifacts => _artifacts;

@@ -25,3 +25,16 @@ public sealed class TrainingDivergedException : Exception
     /// <summary>Without details.</summary>
     public TrainingDivergedException() { }
 }
+
+/// <summary>Another rank of a run in several processes failed; it says why, this one only ends.</summary>
+public sealed class OtherRankFailedException : Exception
+{
+    /// <summary>With the ranks.</summary>
+    public OtherRankFailedException(string message) : base(message) { }
+
+    /// <summary>With its cause.</summary>
+    public OtherRankFailedException(string message, Exception innerException) : base(message, innerException) { }
+
+    /// <summary>Without details.</summary>
+    public OtherRankFailedException() { }
+}

@@ -20,6 +20,18 @@ internal sealed class RunPosition
     /// <summary>Lowest evaluation loss so far.</summary>
     public double? BestEvalLoss { get; set; }
 
+    /// <summary>The numbers, for the other ranks.</summary>
+    public long[] ToNumbers() => [MicroBatches, LastEvaluated, WithoutImprovement, BitConverter.DoubleToInt64Bits(BestEvalLoss ?? double.NaN)];
+
+    /// <summary>What <see cref="ToNumbers"/> gave on another rank.</summary>
+    public static RunPosition FromNumbers(ReadOnlySpan<long> numbers) => new()
+    {
+        MicroBatches = numbers[0],
+        LastEvaluated = numbers[1],
+        WithoutImprovement = numbers[2],
+        BestEvalLoss = BitConverter.Int64BitsToDouble(numbers[3]) is var best && double.IsNaN(best) ? null : best,
+    };
+
     /// <summary>Where a checkpoint says the run stood.</summary>
     public static RunPosition Of(CheckpointState state) => new()
     {

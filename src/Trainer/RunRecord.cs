@@ -60,6 +60,12 @@ public sealed record RunRecord
         return Checked(SealedJson.Read<RunRecord>(path, CurrentVersion, "give a folder that sorsa train wrote, or train anew.").Value, path);
     }
 
+    /// <summary>As bytes, for the other ranks.</summary>
+    internal byte[] ToJson() => JsonSerializer.SerializeToUtf8Bytes(this, Json);
+
+    /// <summary>What <see cref="ToJson"/> gave on another rank.</summary>
+    internal static RunRecord FromJson(byte[] json) => JsonSerializer.Deserialize<RunRecord>(json, Json)!;
+
     /// <summary>As the options of a checkpoint.</summary>
     internal IReadOnlyDictionary<string, JsonElement> ToOptions()
     {

@@ -16,7 +16,8 @@ internal sealed class TrainingLoop
     private readonly TrainingData _data;
     private readonly CheckpointStore _checkpoints;
     private readonly RunPosition _position;
-    private readonly MetricsLog _metrics;
+    private readonly MetricsLog? _metrics;
+    private readonly Ranks _ranks;
     private readonly Action<TrainingProgress> _progress;
     private readonly TrainingOptions _options;
     private readonly LearningRateSchedule _schedule;
@@ -31,10 +32,10 @@ internal sealed class TrainingLoop
     private double? _evalLoss;
     private double _tokensPerSecond;
 
-    /// <summary>The loop of an opened run.</summary>
-    public TrainingLoop(RunRecord record, SessionEngine engine, TrainingData data, CheckpointStore checkpoints, RunPosition position, MetricsLog metrics, Action<TrainingProgress> progress)
+    /// <summary>The loop of an opened run; <paramref name="metrics"/> only where this rank writes.</summary>
+    public TrainingLoop(RunRecord record, SessionEngine engine, TrainingData data, CheckpointStore checkpoints, RunPosition position, Ranks ranks, MetricsLog? metrics, Action<TrainingProgress> progress)
     {
-        (_record, _engine, _data, _checkpoints, _position, _metrics, _progress) = (record, engine, data, checkpoints, position, metrics, progress);
+        (_record, _engine, _data, _checkpoints, _position, _ranks, _metrics, _progress) = (record, engine, data, checkpoints, position, ranks, metrics, progress);
         _options = record.Settings.Training;
         _schedule = new LearningRateSchedule(_options.Schedule, _options.LearningRate, record.TotalSteps, _options.Warmup);
         _adamW = new AdamWOptions
@@ -47,10 +48,10 @@ internal sealed class TrainingLoop
             // η is the peak, not the scheduled rate, and the reference's accelerator divides every loss it sees by K.
             RegularizerStrength = _options.Gamma / (_options.LearningRate * _options.Accumulation),
         };
-        _batches = [.. Enumerable.Range(0, _options.Accumulation).Select(_ => new Batch())];
+        _batches = [.. Enumerable.Range(0, _options.Accumulation / ranks.Count).Select(_ => new Batch())];
         _firstStep = engine.Step;
-        _checkpoint = checkpoints.List() is [.., var newest] ? newest.Path : null;
-        _isSaved = _checkpoint is not null;
+        _isSaved = ranks.Sum(1, sums => sums[0] = ranks.IsFirst && checkpoints.List().Count > 0 ? 1 : 0)[0] > 0;
+        _checkpoint = _isSaved ? checkpoints.PathOf(engine.Step) : null;
     }
 
     private bool IsEarlyStopped => _options.EarlyStop > 0 && _position.WithoutImprovement >= _options.EarlyStop;
@@ -81,43 +82,64 @@ internal sealed class TrainingLoop
     private bool TryStep(CancellationToken stop)
     {
         var time = Stopwatch.StartNew();
-        var step = _engine.Step;
-        for (var i = 0; i < _batches.Count; i++)
-            _data.Batches.ReadMicroBatch(_position.MicroBatches + i, _batches[i]);
-        var labels = _batches.Sum(b => (long)b.LabelCount);
-        double lossSum = 0, sumOfMeans = 0;
-        for (var i = 0; i < _batches.Count; i++)
+        var counts = _ranks.Sum(2, sums =>
         {
-            var batch = _batches[i];
-            if (stop.IsCancellationRequested)
-                return false;
-            var scale = _options.LossAverage == LossAverage.Tokens ? 1.0 / labels : 1.0 / ((double)_batches.Count * batch.LabelCount);
-            var result = _engine.Accumulate(TrainingData.Tokens(batch) with { DropoutSeed = DropoutSeed(_position.MicroBatches + i) }, scale);
-            if (!double.IsFinite(result.LossSum))
-                throw Diverged("loss", result.LossSum, [batch]);
-            lossSum += result.LossSum;
-            sumOfMeans += result.Mean;
-        }
-        var rate = _schedule.Rate(step);
-        var update = _engine.Update(_adamW, rate);
-        if (!update.IsFinite)
-            throw Diverged(double.IsFinite(update.GradientNorm) ? "regulariser" : "gradient norm", double.IsFinite(update.GradientNorm) ? update.OrthonormalityLoss : update.GradientNorm, _batches);
-        _position.MicroBatches += _batches.Count;
-        _isSaved = false;
-        _loss = _options.LossAverage == LossAverage.Tokens ? lossSum / labels : sumOfMeans / _batches.Count;
-        Log(rate, update, labels, time.Elapsed.TotalSeconds);
-        Report(null);
+            for (var i = 0; i < _batches.Count; i++)
+            {
+                _data.Batches.ReadMicroBatch(MicroBatch(i), _batches[i]);
+                sums[0] += _batches[i].LabelCount;
+                sums[1] += _batches[i].TokenCount;
+            }
+        });
+        long labels = (long)counts[0], tokens = (long)counts[1];
+        var losses = _ranks.Sum(3, sums =>
+        {
+            for (var i = 0; i < _batches.Count; i++)
+            {
+                if (stop.IsCancellationRequested)
+                {
+                    sums[2] = 1;
+                    return;
+                }
+                var batch = _batches[i];
+                var scale = _options.LossAverage == LossAverage.Tokens ? 1.0 / labels : 1.0 / ((double)_options.Accumulation * batch.LabelCount);
+                var result = _engine.Accumulate(TrainingData.Tokens(batch) with { DropoutSeed = DropoutSeed(MicroBatch(i)) }, scale);
+                if (!double.IsFinite(result.LossSum))
+                    throw Diverged("loss", result.LossSum, batch.Rows);
+                sums[0] += result.LossSum;
+                sums[1] += result.Mean;
+            }
+        });
+        if (losses[2] > 0)
+            return false;
+        _ranks.Sum(_engine.Gradients);
+        _ranks.Together(() =>
+        {
+            var rate = _schedule.Rate(_engine.Step);
+            var update = _engine.Update(_adamW, rate);
+            if (!update.IsFinite)
+                throw Diverged(double.IsFinite(update.GradientNorm) ? "regulariser" : "gradient norm", double.IsFinite(update.GradientNorm) ? update.OrthonormalityLoss : update.GradientNorm, RowsOfStep());
+            _position.MicroBatches += _options.Accumulation;
+            _isSaved = false;
+            _loss = _options.LossAverage == LossAverage.Tokens ? losses[0] / labels : losses[1] / _options.Accumulation;
+            Log(rate, update, labels, tokens, time.Elapsed.TotalSeconds);
+            Report(null);
+        });
         return true;
     }
+
+    /// <summary>Number of this rank's <paramref name="index"/>-th micro-batch of the step. Ranks take turns, since neighbours are of like length.</summary>
+    private long MicroBatch(int index) => _position.MicroBatches + (long)index * _ranks.Count + _ranks.Rank;
+
+    private int[] RowsOfStep() => [.. Enumerable.Range(0, _options.Accumulation).SelectMany(i => _data.Batches.ReadMicroBatch(_position.MicroBatches + i).Rows)];
 
     // A number of the run's seed and the micro-batch alone, so that a resumed run drops the same.
     private ulong DropoutSeed(long microBatch) => unchecked((ulong)_options.Seed * 0x9E3779B97F4A7C15 + (ulong)microBatch);
 
-    private void Log(double rate, UpdateResult update, long labels, double seconds)
+    private void Log(double rate, UpdateResult update, long labels, long tokens, double seconds)
     {
-        var tokens = _batches.Sum(b => (long)b.TokenCount);
         _tokensPerSecond = tokens / Math.Max(seconds, 1e-9);
-        _metrics.Append(_engine.Step, json =>
+        _metrics?.Append(_engine.Step, json =>
         {
             json.WriteNumber("epoch", _data.Batches.EpochAt(_position.MicroBatches));
             json.WriteNumber("loss", _loss!.Value);
@@ -135,24 +157,33 @@ internal sealed class TrainingLoop
     private bool TryEvaluate(CancellationToken stop)
     {
         var batches = _data.Evaluation!;
-        double sum = 0;
-        long labels = 0;
-        for (long i = 0; i < batches.MicroBatchesPerEpoch; i++)
+        var losses = _ranks.Sum(3, sums =>
         {
-            if (stop.IsCancellationRequested)
-                return false;
-            batches.ReadMicroBatch(i, _evalBatch);
-            var result = _engine.Evaluate(TrainingData.Tokens(_evalBatch));
-            sum += result.LossSum;
-            labels += result.LabelTokens;
-        }
-        var loss = sum / labels;
-        if (!double.IsFinite(loss))
-            throw new TrainingDivergedException($"The evaluation loss is {Text(loss)} after step {_engine.Step}. {LastGood}");
-        _metrics.Append(_engine.Step, json =>
+            for (long i = _ranks.Rank; i < batches.MicroBatchesPerEpoch; i += _ranks.Count)
+            {
+                if (stop.IsCancellationRequested)
+                {
+                    sums[2] = 1;
+                    return;
+                }
+                batches.ReadMicroBatch(i, _evalBatch);
+                var result = _engine.Evaluate(TrainingData.Tokens(_evalBatch));
+                sums[0] += result.LossSum;
+                sums[1] += result.LabelTokens;
+            }
+        });
+        if (losses[2] > 0)
+            return false;
+        var loss = losses[0] / losses[1];
+        _ranks.Together(() =>
         {
-            json.WriteNumber("eval_loss", loss);
-            json.WriteNumber("eval_perplexity", Math.Min(Math.Exp(loss), double.MaxValue));
+            if (!double.IsFinite(loss))
+                throw new TrainingDivergedException($"The evaluation loss is {Text(loss)} after step {_engine.Step}. {LastGood}");
+            _metrics?.Append(_engine.Step, json =>
+            {
+                json.WriteNumber("eval_loss", loss);
+                json.WriteNumber("eval_perplexity", Math.Min(Math.Exp(loss), double.MaxValue));
+            });
         });
         _evalLoss = loss;
         _position.LastEvaluated = _engine.Step;
@@ -175,22 +206,31 @@ internal sealed class TrainingLoop
     private void Save()
     {
         if (!_isSaved)
-            Write();
-        _checkpoints.KeepNewest(_options.Keep); // also where the process was killed between the two
+        {
+            // What is saved is what every rank goes on with, also where the processors of their machines round differently.
+            _ranks.TakeFirst(_engine.Parameters);
+            _ranks.TakeFirst(_engine.FirstMoments);
+            _ranks.TakeFirst(_engine.SecondMoments);
+            _ranks.Together(() =>
+            {
+                if (!_engine.IsFinite)
+                    throw new TrainingDivergedException($"A parameter or moment is no longer finite after step {_engine.Step}, so that step is not saved. {LastGood} Lower --lr.");
+                if (_ranks.IsFirst)
+                    Write();
+            });
+            _checkpoint = _checkpoints.PathOf(_engine.Step);
+            _isSaved = true;
+        }
+        if (_ranks.IsFirst)
+            _checkpoints.KeepNewest(_options.Keep); // also where the process was killed between the two
     }
 
     private void Write()
     {
-        if (!_engine.IsFinite)
-            throw new TrainingDivergedException($"A parameter or moment is no longer finite after step {_engine.Step}, so that step is not saved. {LastGood} Lower --lr.");
-        _metrics.Flush();
-        using (var writer = _checkpoints.Begin(_engine.Artifacts, _engine.Step))
-        {
-            _engine.Save(writer);
-            writer.Commit(_position.ToState(_record));
-            _checkpoint = writer.FinalPath;
-        }
-        _isSaved = true;
+        _metrics!.Flush();
+        using var writer = _checkpoints.Begin(_engine.Artifacts, _engine.Step);
+        _engine.Save(writer);
+        writer.Commit(_position.ToState(_record));
     }
 
     private void Report(double? evalLoss)
@@ -203,11 +243,10 @@ internal sealed class TrainingLoop
     private TrainingOutcome Outcome(TrainingEnd end) =>
         new(end, _engine.Step, _record.TotalSteps, _loss, _evalLoss, _checkpoint ?? _checkpoints.Folder, _elapsed.Elapsed);
 
-    private TrainingDivergedException Diverged(string what, double value, IReadOnlyList<Batch> batches)
+    private TrainingDivergedException Diverged(string what, double value, IReadOnlyList<int> lines)
     {
         _engine.DiscardGradients();
-        var lines = batches.SelectMany(b => b.Rows).ToArray();
-        var rows = string.Join(", ", lines.Take(MostRowsNamed)) + (lines.Length > MostRowsNamed ? $" and {lines.Length - MostRowsNamed} more" : "");
+        var rows = string.Join(", ", lines.Take(MostRowsNamed)) + (lines.Count > MostRowsNamed ? $" and {lines.Count - MostRowsNamed} more" : "");
         return new TrainingDivergedException($"The {what} is {Text(value)} in step {_engine.Step + 1}, on the rows at lines {rows} of '{_record.Settings.Data}'. "
             + $"Nothing of that step is saved. {LastGood} Lower --lr, or look at those rows.");
     }

@@ -6,7 +6,8 @@ namespace SorsaOrt.Trainer;
 /// <summary>A run folder with everything opened that training needs: <see cref="Start"/> or <see cref="Resume"/>, then <see cref="Execute"/>.</summary>
 /// <remarks>
 /// RUN holds run.json, metrics.jsonl and checkpoints/step-N. Order of writing at a save: metrics flushed, checkpoint renamed into its place,
-/// older ones removed; so a killed run goes on from its newest checkpoint, and from the start where it had none yet.
+/// older ones removed; so a killed run goes on from its newest checkpoint, and from the start where it had none yet. Of several ranks only the first
+/// reads and writes the run folder; the others take what it read from it, and need the artifacts and the data where it has them.
 /// </remarks>
 public sealed class TrainingRun : IDisposable
 {
@@ -14,11 +15,12 @@ public sealed class TrainingRun : IDisposable
     private readonly TrainingData _data;
     private readonly CheckpointStore _checkpoints;
     private readonly RunPosition _position;
+    private readonly Ranks _ranks;
     private readonly List<string> _notes = [];
 
-    private TrainingRun(string folder, RunRecord record, SessionEngine engine, TrainingData data, RunPosition position)
+    private TrainingRun(string folder, RunRecord record, SessionEngine engine, TrainingData data, RunPosition position, Ranks ranks)
     {
-        (Record, _engine, _data, _position) = (record, engine, data, position);
+        (Record, _engine, _data, _position, _ranks) = (record, engine, data, position, ranks);
         _checkpoints = new CheckpointStore(folder);
         _notes.AddRange(data.Notes());
     }
@@ -39,79 +41,109 @@ public sealed class TrainingRun : IDisposable
     /// <param name="settings">What to do.</param>
     /// <param name="runFolder">Where; it must not exist, be empty, or with <paramref name="force"/> be a run.</param>
     /// <param name="force">Whether a run already there is replaced.</param>
+    /// <param name="ranks">The processes that train together; null: this one alone.</param>
     /// <exception cref="ConfigException">Options that do not make sense.</exception>
     /// <exception cref="OutputExistsException">The folder is in use.</exception>
-    public static TrainingRun Start(RunSettings settings, string runFolder, bool force = false)
+    public static TrainingRun Start(RunSettings settings, string runFolder, bool force = false, Ranks? ranks = null)
     {
         ArgumentNullException.ThrowIfNull(settings);
-        settings.Validated();
-        RefuseExisting(runFolder, force);
-        var device = DeviceOf(settings);
-        var resolved = settings with { Device = device.ToString(), Threads = settings.Threads > 0 ? settings.Threads : Environment.ProcessorCount };
-        var artifacts = ArtifactSet.Open(settings.Artifacts, Verification.Full);
-        var data = TrainingData.Open(resolved, artifacts.Manifest, path => path);
-        SessionEngine? engine = null;
+        ranks ??= Ranks.Alone;
+        Inputs? inputs = null;
+        RunRecord? record = null;
         try
         {
-            engine = SessionEngine.Open(artifacts, new EngineOptions { Device = device, Threads = resolved.Threads, PackWeights = resolved.PackWeights });
-            var record = new RunRecord
+            ranks.Together(() =>
             {
-                Settings = resolved,
-                ManifestHash = artifacts.Hash,
-                WorkingFolder = Environment.CurrentDirectory,
-                TotalSteps = settings.Training.MaxSteps ?? data.Batches.TotalSteps(settings.Training.Epochs),
-                Inputs = data.Inputs(resolved, path => path),
-                Environment = RunEnvironment.Current(),
-            };
-            RemoveRun(runFolder);
-            record.Write(runFolder);
-            return new TrainingRun(runFolder, record, engine, data, new RunPosition());
+                settings.Validated();
+                CheckShares(settings, ranks);
+                if (ranks.IsFirst)
+                    RefuseExisting(runFolder, force);
+                var resolved = settings with { Device = DeviceOf(settings).ToString(), Threads = settings.Threads > 0 ? settings.Threads : ranks.ShareOfProcessors };
+                inputs = new Inputs(resolved, ArtifactSet.Open(settings.Artifacts, Verification.Full), path => path);
+                record = new RunRecord
+                {
+                    Settings = resolved,
+                    ManifestHash = inputs.Artifacts.Hash,
+                    WorkingFolder = Environment.CurrentDirectory,
+                    TotalSteps = settings.Training.MaxSteps ?? inputs.Data.Batches.TotalSteps(settings.Training.Epochs),
+                    Inputs = inputs.Data.Inputs(resolved, path => path),
+                    Environment = RunEnvironment.Current(),
+                };
+            });
+            var own = record!;
+            record = TakeFirst(ranks, own);
+            ranks.Together(() =>
+            {
+                CheckArtifacts(record, inputs!.Artifacts, runFolder);
+                CheckInputs(record, own.Inputs);
+            });
+            ranks.Together(() =>
+            {
+                if (!ranks.IsFirst)
+                    return;
+                RemoveRun(runFolder);
+                record.Write(runFolder);
+            });
+            return new TrainingRun(runFolder, record, inputs!.Engine, inputs.Data, new RunPosition(), ranks);
         }
         catch
         {
-            engine?.Dispose();
-            data.Dispose();
+            inputs?.Dispose();
             throw;
         }
     }
 
     /// <summary>Opens a run to go on from its newest whole checkpoint, or from the start where it has none yet.</summary>
+    /// <param name="runFolder">The run.</param>
+    /// <param name="ranks">The processes that train together, as many as before or not; null: this one alone.</param>
     /// <exception cref="ArtifactMismatchException">The run, its artifacts or its data are damaged or not those it began with.</exception>
-    public static TrainingRun Resume(string runFolder)
+    public static TrainingRun Resume(string runFolder, Ranks? ranks = null)
     {
+        ranks ??= Ranks.Alone;
         var store = new CheckpointStore(runFolder);
-        var hasCheckpoint = store.List().Count > 0;
-        var record = RunRecord.Read(runFolder);
-        if (hasCheckpoint && !record.Owns(store.NewestState().Options))
-            throw new ArtifactMismatchException(store.Folder, $"The newest checkpoint in '{store.Folder}' is not of the run that '{RunRecord.FileName}' beside it describes. Put the run's own files back, or train anew.");
-        var settings = record.Settings;
-        var artifacts = ArtifactSet.Open(record.Resolve(settings.Artifacts), Verification.Full);
-        if (artifacts.Hash != record.ManifestHash)
-            throw new ArtifactMismatchException(artifacts.Folder, $"'{artifacts.Folder}' is not what the run '{store.RunFolder}' began with: its manifest has changed. Put the artifacts back, or train anew.");
-        var data = TrainingData.Open(settings, artifacts.Manifest, record.Resolve);
-        SessionEngine? engine = null;
+        var hasCheckpoint = false;
+        RunRecord? record = null;
+        ranks.Together(() =>
+        {
+            if (!ranks.IsFirst)
+                return;
+            hasCheckpoint = store.List().Count > 0;
+            record = RunRecord.Read(runFolder);
+            if (hasCheckpoint && !record.Owns(store.NewestState().Options))
+                throw new ArtifactMismatchException(store.Folder, $"The newest checkpoint in '{store.Folder}' is not of the run that '{RunRecord.FileName}' beside it describes. Put the run's own files back, or train anew.");
+            CheckShares(record.Settings, ranks);
+        });
+        record = TakeFirst(ranks, record);
+        Inputs? inputs = null;
         try
         {
-            CheckInputs(record, data.Inputs(settings, record.Resolve));
-            engine = SessionEngine.Open(artifacts, new EngineOptions { Device = DeviceOf(settings), Threads = settings.Threads, PackWeights = settings.PackWeights });
             IReadOnlyList<string> warnings = [];
             var position = new RunPosition();
-            if (hasCheckpoint)
+            ranks.Together(() =>
             {
-                using var checkpoint = store.OpenNewest(artifacts, out warnings);
-                engine.Load(checkpoint);
-                position = RunPosition.Of(checkpoint.State);
-            }
-            store.Sweep();
-            store.RemoveAfter(engine.Step);
-            var run = new TrainingRun(runFolder, record, engine, data, position);
+                var artifacts = ArtifactSet.Open(record.Resolve(record.Settings.Artifacts), Verification.Full);
+                CheckArtifacts(record, artifacts, store.RunFolder);
+                inputs = new Inputs(record.Settings, artifacts, record.Resolve);
+                CheckInputs(record, inputs.Data.Inputs(record.Settings, record.Resolve));
+                if (!ranks.IsFirst)
+                    return;
+                if (hasCheckpoint)
+                {
+                    using var checkpoint = store.OpenNewest(inputs.Artifacts, out warnings);
+                    inputs.Engine.Load(checkpoint);
+                    position = RunPosition.Of(checkpoint.State);
+                }
+                store.Sweep();
+                store.RemoveAfter(inputs.Engine.Step);
+            });
+            position = TakeFirst(ranks, inputs!.Engine, position);
+            var run = new TrainingRun(runFolder, record, inputs.Engine, inputs.Data, position, ranks);
             run._notes.AddRange(warnings);
             return run;
         }
         catch
         {
-            engine?.Dispose();
-            data.Dispose();
+            inputs?.Dispose();
             throw;
         }
     }
@@ -120,10 +152,10 @@ public sealed class TrainingRun : IDisposable
     /// <exception cref="TrainingDivergedException">A loss or gradient is not finite; nothing of that step is saved.</exception>
     public TrainingOutcome Execute(Action<TrainingProgress>? progress = null, CancellationToken stop = default)
     {
-        // Begun anew, the folder holds no metrics; resumed without a checkpoint, none of its lines count.
-        var lastStep = _checkpoints.List().Count == 0 ? -1 : _engine.Step;
-        using var metrics = MetricsLog.Open(Path.Combine(Folder, CheckpointFiles.Metrics), lastStep);
-        return new TrainingLoop(Record, _engine, _data, _checkpoints, _position, metrics, progress ?? (_ => { })).Run(stop);
+        MetricsLog? metrics = null;
+        _ranks.Together(() => metrics = _ranks.IsFirst ? OpenMetrics() : null);
+        using (metrics)
+            return new TrainingLoop(Record, _engine, _data, _checkpoints, _position, _ranks, metrics, progress ?? (_ => { })).Run(stop);
     }
 
     /// <inheritdoc/>
@@ -131,6 +163,34 @@ public sealed class TrainingRun : IDisposable
     {
         _engine.Dispose();
         _data.Dispose();
+    }
+
+    // Begun anew, the folder holds no metrics; resumed without a checkpoint, none of its lines count.
+    private MetricsLog OpenMetrics() => MetricsLog.Open(Path.Combine(Folder, CheckpointFiles.Metrics), _checkpoints.List().Count == 0 ? -1 : _engine.Step);
+
+    private static void CheckShares(RunSettings settings, Ranks ranks)
+    {
+        if (settings.Training.Accumulation % ranks.Count != 0)
+        {
+            throw new ConfigException($"--accumulation {settings.Training.Accumulation} cannot be divided among {ranks.Count} ranks: it counts the micro-batches of a step over all of them, "
+                + "and each takes as many. Give a multiple, or start another number of ranks.");
+        }
+    }
+
+    private static RunRecord TakeFirst(Ranks ranks, RunRecord? record) =>
+        ranks.Count == 1 ? record! : RunRecord.FromJson(ranks.TakeFirst(ranks.IsFirst ? record!.ToJson() : []));
+
+    private static RunPosition TakeFirst(Ranks ranks, SessionEngine engine, RunPosition position)
+    {
+        if (ranks.Count == 1)
+            return position;
+        ranks.TakeFirst(engine.Parameters);
+        ranks.TakeFirst(engine.FirstMoments);
+        ranks.TakeFirst(engine.SecondMoments);
+        long[] numbers = [engine.Step, .. position.ToNumbers()];
+        ranks.TakeFirst(numbers);
+        engine.Step = numbers[0];
+        return RunPosition.FromNumbers(numbers.AsSpan(1));
     }
 
     // A device that this build does not know or hold is a bad option, not a failure of the engine's work.
@@ -144,6 +204,12 @@ public sealed class TrainingRun : IDisposable
         {
             throw new ConfigException("--device: " + e.Message, e);
         }
+    }
+
+    private static void CheckArtifacts(RunRecord record, ArtifactSet found, string runFolder)
+    {
+        if (found.Hash != record.ManifestHash)
+            throw new ArtifactMismatchException(found.Folder, $"'{found.Folder}' is not what the run '{runFolder}' began with: its manifest has changed. Put the artifacts back, or train anew.");
     }
 
     private static void CheckInputs(RunRecord record, IReadOnlyList<RunInput> found)
@@ -183,5 +249,36 @@ public sealed class TrainingRun : IDisposable
             Directory.Delete(checkpoints, recursive: true);
         foreach (var name in (string[])[CheckpointFiles.Metrics, "report.html", "loss.png"])
             File.Delete(Path.Combine(runFolder, name));
+    }
+
+    /// <summary>What a run reads, opened.</summary>
+    private sealed class Inputs : IDisposable
+    {
+        public Inputs(RunSettings settings, ArtifactSet artifacts, Func<string, string> resolve)
+        {
+            Artifacts = artifacts;
+            Data = TrainingData.Open(settings, Artifacts.Manifest, resolve);
+            try
+            {
+                Engine = SessionEngine.Open(Artifacts, new EngineOptions { Device = DeviceOf(settings), Threads = settings.Threads, PackWeights = settings.PackWeights });
+            }
+            catch
+            {
+                Data.Dispose();
+                throw;
+            }
+        }
+
+        public ArtifactSet Artifacts { get; }
+
+        public TrainingData Data { get; }
+
+        public SessionEngine Engine { get; }
+
+        public void Dispose()
+        {
+            Engine.Dispose();
+            Data.Dispose();
+        }
     }
 }

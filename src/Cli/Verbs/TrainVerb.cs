@@ -39,7 +39,7 @@ internal sealed class TrainVerb : VerbOptions
     [Option("batch-size", SetName = "new", Default = 2, HelpText = "Rows of a micro-batch.")]
     public int BatchSize { get; set; } = 2;
 
-    [Option("accumulation", SetName = "new", Default = 64, HelpText = "Micro-batches of an optimizer step.")]
+    [Option("accumulation", SetName = "new", Default = 64, HelpText = "Micro-batches of an optimizer step, over all ranks of mpirun.")]
     public int Accumulation { get; set; } = 64;
 
     [Option("max-length", SetName = "new", Default = 512, HelpText = "Longest row in tokens; longer ones lose the left of their prompt.")]
@@ -90,7 +90,7 @@ internal sealed class TrainVerb : VerbOptions
     [Option("engine", Default = "ort", MetaValue = "ort|ort-training", HelpText = "ort: plain sessions of ONNX Runtime.")]
     public string Engine { get; set; } = "ort";
 
-    [Option("threads", HelpText = "Threads; default: all processors.")]
+    [Option("threads", HelpText = "Threads; default: all processors, shared among the ranks of a machine.")]
     public int? Threads { get; set; }
 
     [Option("pack-weights", SetName = "new", HelpText = "Keep packed copies of the frozen weights: faster steps, about twice the weights in memory.")]
@@ -118,12 +118,34 @@ internal sealed class TrainVerb : VerbOptions
     {
         if (Resume is null && (Artifacts is null || Data is null || Out is null))
             throw new UsageException("--artifacts, --data and --out are needed, or --resume RUN.");
-        using var run = Resume is null ? TrainingRun.Start(Settings(), Out!, Force) : Resumed(Resume);
+        using var ranks = Ranks.Join();
+        if (ranks.Count == 1)
+            return Train(terminal, ranks);
+        try
+        {
+            return Train(ranks.IsFirst ? terminal : Terminal.Silent, ranks);
+        }
+        catch (OtherRankFailedException)
+        {
+            return ExitCode.Failed; // That rank tells why and ends this one, which waits for it as it leaves.
+        }
+        catch (Exception e)
+        {
+            return ranks.Abort(Failure.Report(terminal, e, Subject, Verbose));
+        }
+    }
+
+    private int Train(Terminal terminal, Ranks ranks)
+    {
+        RunSettings? settings = null;
+        if (Resume is null)
+            ranks.Together(() => settings = Settings());
+        using var run = settings is null ? Resumed(Resume!, ranks) : TrainingRun.Start(settings, Out!, Force, ranks);
         using var stop = new StopSignals();
         foreach (var note in run.Notes)
             terminal.Note(note);
         var outcome = run.Execute(progress => Show(terminal, progress), stop.Token);
-        if (outcome.Step > 0)
+        if (outcome.Step > 0 && ranks.IsFirst)
             RunReport.Write(run.Folder);
         // A run that was complete already takes no step and has no loss.
         var loss = outcome.Loss is { } mean ? string.Create(CultureInfo.InvariantCulture, $", loss {mean:0.0000}") : "";
@@ -152,17 +174,28 @@ internal sealed class TrainVerb : VerbOptions
     }
 
     // A run keeps its own settings. Threads and device may be named again, as scripts do, but not changed: another number rounds differently.
-    private TrainingRun Resumed(string folder)
+    private TrainingRun Resumed(string folder, Ranks ranks)
     {
-        var run = TrainingRun.Resume(folder);
-        var own = run.Record.Settings;
+        var run = TrainingRun.Resume(folder, ranks);
+        try
+        {
+            ranks.Together(() => CheckUnchanged(run.Record.Settings));
+            return run;
+        }
+        catch
+        {
+            run.Dispose();
+            throw;
+        }
+    }
+
+    private void CheckUnchanged(RunSettings own)
+    {
         var changed = Threads is { } threads && threads != own.Threads ? $"--threads {threads}: the run was begun with {own.Threads}"
             : Device != "auto" && Device != own.Device ? $"--device {Printable.Text(Device)}: the run was begun on {own.Device}"
             : null;
-        if (changed is null)
-            return run;
-        run.Dispose();
-        throw new UsageException($"{changed}, and goes on so to give exactly what it would have given; leave the option out.");
+        if (changed is not null)
+            throw new UsageException($"{changed}, and goes on so to give exactly what it would have given; leave the option out.");
     }
 
     private static void Show(Terminal terminal, TrainingProgress p)
