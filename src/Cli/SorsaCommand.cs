@@ -18,7 +18,9 @@ internal static class SorsaCommand
     /// <summary>Runs <paramref name="arguments"/>; whatever goes wrong is told in one paragraph and gives an exit code of the contract.</summary>
     public static int Run(string[] arguments, Terminal terminal)
     {
-        var told = Ranks.IsStartedAsOther ? Terminal.Silent : terminal; // every rank reads the same command line
+        // Every rank reads the same command line: what is wrong with it the first says, whose exit code becomes mpirun's.
+        var isOther = Ranks.IsStartedAsOther;
+        var told = isOther ? Terminal.Silent : terminal;
         try
         {
             var byName = Verbs.ToDictionary(v => v.GetCustomAttribute<VerbAttribute>()!.Name, StringComparer.Ordinal);
@@ -36,11 +38,12 @@ internal static class SorsaCommand
                 (VerbOptions verb) => verb is not TrainVerb && Ranks.StartedCount > 1
                     ? throw new UsageException($"`sorsa {expanded[0]}` is work for one process: start it without mpirun, which is for `sorsa train`.")
                     : Run(verb, terminal),
-                errors => Usage.Explain(told, expanded, parsed, [.. errors]));
+                errors => Usage.Explain(told, expanded, parsed, [.. errors]) is var code && isOther ? ExitCode.Done : code);
         }
         catch (Exception e)
         {
-            return Failure.Report(told, e, subject: null, verbose: arguments.Contains("--verbose"));
+            var code = Failure.Report(told, e, subject: null, verbose: arguments.Contains("--verbose"));
+            return isOther ? ExitCode.Done : code;
         }
     }
 
