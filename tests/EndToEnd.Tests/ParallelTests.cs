@@ -97,7 +97,7 @@ public sealed class ParallelTests : IDisposable
     ];
 
     /// <summary>Starts a run of eight steps and kills one of its ranks when a step has been saved.</summary>
-    private Sorsa.Outcome KillRank(int rank, int ranks, string run, int afterStep)
+    private CommandOutcome KillRank(int rank, int ranks, string run, int afterStep)
     {
         using var process = Start(ranks, Train(run, steps: 8));
         var error = process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
@@ -108,7 +108,7 @@ public sealed class ParallelTests : IDisposable
         using (var killed = ProcessOf(rank, run))
             killed.Kill();
         process.WaitForExit();
-        return new Sorsa.Outcome(process.ExitCode, output.GetAwaiter().GetResult(), error.GetAwaiter().GetResult());
+        return new CommandOutcome(process.ExitCode, output.GetAwaiter().GetResult(), error.GetAwaiter().GetResult());
     }
 
     // mpirun tells each process its rank through the environment.
@@ -149,13 +149,13 @@ public sealed class ParallelTests : IDisposable
 
     private string[] Files(string run) => [.. Directory.EnumerateFiles(_scratch[run], "*", SearchOption.AllDirectories).Select(f => Path.GetRelativePath(_scratch[run], f)).Order()];
 
-    private static Sorsa.Outcome Ranks(int count, params string[] arguments)
+    private static CommandOutcome Ranks(int count, params string[] arguments)
     {
         using var process = Start(count, arguments);
         var error = process.StandardError.ReadToEndAsync();
         var output = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
-        return new Sorsa.Outcome(process.ExitCode, output, error.GetAwaiter().GetResult());
+        return new CommandOutcome(process.ExitCode, output, error.GetAwaiter().GetResult());
     }
 
     private static Process Start(int count, params string[] arguments) =>
