@@ -1,5 +1,3 @@
-using Xunit;
-
 namespace SorsaOrt.Adapters.Tests;
 
 /// <summary>The difference of two adapters as singular triples of its own.</summary>

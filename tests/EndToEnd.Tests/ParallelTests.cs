@@ -47,7 +47,7 @@ public sealed class ParallelTests : IDisposable
     }
 
     [Fact]
-    public void AskedToStop_SavesACheckpoint_WithExitCode130()
+    public async Task AskedToStop_SavesACheckpoint_WithExitCode130()
     {
         using var process = Start(2, Train("stopped", steps: 100_000));
         var error = process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
@@ -56,10 +56,10 @@ public sealed class ParallelTests : IDisposable
         {
         }
         using (var kill = Process.Start("kill", ["-USR1", $"{process.Id}"]))
-            kill.WaitForExit();
-        process.WaitForExit();
-        Assert.True(process.ExitCode == 130, $"exit code {process.ExitCode}\n{error.GetAwaiter().GetResult()}");
-        var last = Goldens.Steps(_scratch["stopped"]).Last().GetProperty("step").GetInt64();
+            await kill.WaitForExitAsync(TestContext.Current.CancellationToken);
+        await process.WaitForExitAsync(TestContext.Current.CancellationToken);
+        Assert.True(process.ExitCode == 130, $"exit code {process.ExitCode}\n{await error}");
+        var last = Goldens.Steps(_scratch["stopped"])[^1].GetProperty("step").GetInt64();
         Assert.True(Directory.Exists(Path.Combine(_scratch["stopped"], "checkpoints", $"step-{last}")));
     }
 

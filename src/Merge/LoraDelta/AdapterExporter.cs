@@ -1,4 +1,3 @@
-using SorsaOrt.Adapters;
 using SorsaOrt.Artifacts;
 using SorsaOrt.Artifacts.OrtFormats;
 using SorsaOrt.Ir;

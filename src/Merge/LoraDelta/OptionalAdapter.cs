@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using SorsaOrt.Adapters;
 using SorsaOrt.Artifacts;
 using SorsaOrt.Artifacts.OrtFormats;

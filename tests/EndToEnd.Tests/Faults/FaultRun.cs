@@ -1,6 +1,5 @@
 using System.Text.Json;
 using SorsaOrt.Export.Tests;
-using SorsaOrt.TestSupport;
 using Xunit;
 
 namespace SorsaOrt.EndToEnd.Tests.Faults;
