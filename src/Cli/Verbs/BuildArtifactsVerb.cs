@@ -5,7 +5,6 @@ using SorsaOrt.Adapters;
 using SorsaOrt.Artifacts;
 using SorsaOrt.GraphBuilder;
 using SorsaOrt.GraphBuilder.OrtTraining;
-using SorsaOrt.Ir;
 
 namespace SorsaOrt.Cli.Verbs;
 
