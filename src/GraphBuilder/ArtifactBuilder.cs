@@ -39,6 +39,7 @@ public sealed class ArtifactBuilder : IDisposable
         try
         {
             _prepared = PreparedModel.From(working);
+            QuantizedWeights.Refuse(_prepared.Model.Graph);
             _targets = TargetSelection.Select(_prepared.Sites, options.Targets);
             CheckTargets();
             _packed = new PackedResiduals(_targets, options.ResidualType);

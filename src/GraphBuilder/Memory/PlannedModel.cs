@@ -11,6 +11,7 @@ public static class PlannedModel
     public static MemoryPlan Of(PreparedModel prepared, BuildOptions options, BatchLengths lengths)
     {
         var graph = prepared.Model.Graph;
+        QuantizedWeights.Refuse(graph);
         var targets = TargetSelection.Select(prepared.Sites, options.Targets);
         TargetSelection.CheckRank(targets, options);
         SegmentMask.Apply(prepared);
