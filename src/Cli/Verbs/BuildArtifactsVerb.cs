@@ -92,7 +92,9 @@ internal sealed class BuildArtifactsVerb : VerbOptions
             {
                 report.Parameters,
                 report.Trainable,
-                Targets = report.Targets.Select(t => new { t.Name, t.In, t.Out, t.Rank, ResidualLoss = t.Loss?.OfResidual, WeightLoss = t.Loss?.OfWeight }),
+                Targets = report.Targets.Select(t => t.Loss is { } loss
+                    ? (object)new { t.Name, t.In, t.Out, t.Rank, ResidualLoss = loss.OfResidual, WeightLoss = loss.OfWeight }
+                    : new { t.Name, t.In, t.Out, t.Rank }),
                 Seconds = new { Svd = report.SvdSeconds, Total = report.TotalSeconds },
                 PeakMemoryBytes = peak,
             });
