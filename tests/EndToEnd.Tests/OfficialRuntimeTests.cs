@@ -21,6 +21,7 @@ public sealed class OfficialRuntimeTests
     [InlineData("nano-llama", "pissa", "0")]
     [InlineData("nano-llama", "lora", "0")]
     [InlineData("nano-llama", "full", "0")]
+    [InlineData("tiny-math", "sorsa", "0")]
     public void BothRuntimes_GiveTheSameLosses(string model, string method, string gamma)
     {
         SkipWithoutRuntime();

@@ -40,13 +40,14 @@ public static class PortableOperators
         _ => null,
     };
 
+    // Without axes: expanded to no axes it stays a scalar.
     private static InMemoryTensor Filling(Node node)
     {
         if (node.TensorAttribute("value") is not { } value)
-            return InMemoryTensor.Of([0f]);
+            return InMemoryTensor.Scalar(ElementType.Float32, 0);
         var bytes = new byte[value.ByteLength];
         value.CopyTo(0, bytes);
-        return new InMemoryTensor(value.ElementType, [1], bytes);
+        return new InMemoryTensor(value.ElementType, [], bytes);
     }
 
     // One of the two lengths may be computed by Reshape.
