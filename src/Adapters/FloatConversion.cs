@@ -1,5 +1,6 @@
 using System.Numerics.Tensors;
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 
 namespace SorsaOrt.Adapters;
 
@@ -9,6 +10,25 @@ public static class FloatConversion
 {
     /// <summary>float16 (1 sign, 5 exponent, 10 fraction bits) from float32.</summary>
     public static void ToHalf(ReadOnlySpan<float> source, Span<Half> target) => TensorPrimitives.ConvertToHalf(source, target);
+
+    /// <summary>Values as they are stored in float32, in the machine's byte order.</summary>
+    public static byte[] FloatBytes(ReadOnlySpan<float> source) => MemoryMarshal.AsBytes(source).ToArray();
+
+    /// <summary>Values as they are stored in float16.</summary>
+    public static byte[] HalfBytes(ReadOnlySpan<float> source)
+    {
+        var bytes = new byte[checked(source.Length * sizeof(ushort))];
+        ToHalf(source, MemoryMarshal.Cast<byte, Half>(bytes.AsSpan()));
+        return bytes;
+    }
+
+    /// <summary>Values as they are stored in bfloat16.</summary>
+    public static byte[] BFloat16Bytes(ReadOnlySpan<float> source)
+    {
+        var bytes = new byte[checked(source.Length * sizeof(ushort))];
+        ToBFloat16(source, MemoryMarshal.Cast<byte, ushort>(bytes.AsSpan()));
+        return bytes;
+    }
 
     /// <summary>float32 from float16, exact.</summary>
     public static void FromHalf(ReadOnlySpan<Half> source, Span<float> target) => TensorPrimitives.ConvertToSingle(source, target);

@@ -96,8 +96,7 @@ public sealed class AdaptedGraph
 
     private Value Parameter(string name, params long[] shape)
     {
-        if (_graph.FindInitializer(name) is { } taken)
-            _graph.Rename(taken, _graph.FreeName(name + ".original"));
+        _graph.Vacate(name);
         return _graph.AddInput(name, new TensorType(ElementType.Float32, [.. shape.Select(Dim.Of)]));
     }
 

@@ -17,8 +17,7 @@ internal static class DequantizedWeights
 
         void AddInitializer(string name, Tensor tensor)
         {
-            if (graph.FindInitializer(name) is { } taken)
-                graph.Rename(taken, graph.FreeName(name + ".original"));
+            graph.Vacate(name);
             graph.AddInitializer(name, tensor);
         }
     }

@@ -1,5 +1,4 @@
 using System.Numerics.Tensors;
-using System.Runtime.InteropServices;
 using SorsaOrt.Adapters;
 using SorsaOrt.Ir;
 
@@ -29,19 +28,10 @@ internal sealed record FrozenResidual(byte[] Values, byte[]? Scales, ResidualLos
     /// <summary>Dimensions of the scales of a quantised residual.</summary>
     public static long[] ScalesShape(LinearSite site) => [site.Out, QuantizedMatrix.BlocksOf(site.In, QuantizedMatrix.Block)];
 
-    /// <summary>Frobenius norm.</summary>
-    public static double Norm(ReadOnlySpan<float> matrix)
-    {
-        var sum = 0.0;
-        foreach (var value in matrix)
-            sum += (double)value * value;
-        return Math.Sqrt(sum);
-    }
-
     /// <summary>Stores a residual in an element type.</summary>
     /// <param name="site">The Linear.</param>
     /// <param name="residual">Wr in the layout of the stored weight.</param>
-    /// <param name="weightNorm">|W|.</param>
+    /// <param name="weightNorm">|W|, read where the type is an integer.</param>
     /// <param name="type">f32, f16, bf16, i8 or i4.</param>
     public static FrozenResidual Of(LinearSite site, float[] residual, double weightNorm, ElementType type)
     {
@@ -53,22 +43,17 @@ internal sealed record FrozenResidual(byte[] Values, byte[]? Scales, ResidualLos
         var quantized = QuantizedMatrix.Quantize(rows, site.Out, site.In, type);
         var difference = quantized.ToFloat32();
         TensorPrimitives.Subtract(rows, difference, difference);
-        var (lost, size) = (Norm(difference), Norm(rows));
+        var (lost, size) = (FrobeniusNorm.Of(difference), FrobeniusNorm.Of(rows));
         return new FrozenResidual(quantized.Elements.ToArray(), quantized.ScaleBytes(), new ResidualLoss(Share(lost, size), Share(lost, weightNorm)));
     }
 
     /// <summary>The bytes of a weight in an element type.</summary>
-    public static byte[] Encode(float[] residual, ElementType type)
+    public static byte[] Encode(float[] residual, ElementType type) => type switch
     {
-        if (type == ElementType.Float32)
-            return MemoryMarshal.AsBytes(residual.AsSpan()).ToArray();
-        var stored = new ushort[residual.Length];
-        if (type == ElementType.Float16)
-            FloatConversion.ToHalf(residual, MemoryMarshal.Cast<ushort, Half>(stored.AsSpan()));
-        else
-            FloatConversion.ToBFloat16(residual, stored);
-        return MemoryMarshal.AsBytes(stored.AsSpan()).ToArray();
-    }
+        ElementType.Float32 => FloatConversion.FloatBytes(residual),
+        ElementType.Float16 => FloatConversion.HalfBytes(residual),
+        _ => FloatConversion.BFloat16Bytes(residual),
+    };
 
     private static double Share(double part, double whole) => whole > 0 ? part / whole : 0;
 }

@@ -1,5 +1,6 @@
 using System.Globalization;
 using SorsaOrt.Adapters;
+using SorsaOrt.Ir;
 
 namespace SorsaOrt.GraphBuilder;
 
@@ -39,7 +40,7 @@ internal sealed record TargetStart(LinearSite Site, float[]? A, float[]? S, floa
         var factors = given.Any
             ? new SorsaFactors(r, site.Out, site.In, given.Read(site.Module + ".A", r, site.In), given.Read(site.Module + ".S", r), given.Read(site.Module + ".B", site.Out, r))
             : SorsaFactors.Decompose(weight, site.Out, site.In, site.Transposed, r, options.Svd with { Seed = seed });
-        var norm = FrozenResidual.Norm(weight);
+        var norm = NormOf(weight, options);
         if (!TakeGivenResidual(site, weight, given))
             Adapters.Residual.Compute(weight, site.Transposed, factors, options.Scale, weight);
         return new TargetStart(site, factors.A, factors.S, factors.B, null, FrozenResidual.Of(site, weight, norm, options.ResidualType));
@@ -52,7 +53,7 @@ internal sealed record TargetStart(LinearSite Site, float[]? A, float[]? S, floa
             ? new LoraFactors(r, site.Out, site.In, given.Read(site.Module + ".A", r, site.In), given.Read(site.Module + ".B", site.Out, r))
             : options.Method == AdapterMethod.Lora ? LoraFactors.Lora(site.Out, site.In, r, seed)
             : LoraFactors.Pissa(SorsaFactors.Decompose(weight, site.Out, site.In, site.Transposed, r, options.Svd with { Seed = seed }), options.Scale);
-        var norm = FrozenResidual.Norm(weight);
+        var norm = NormOf(weight, options);
         if (!TakeGivenResidual(site, weight, given) && options.Method == AdapterMethod.Pissa)
             Adapters.Residual.Compute(weight, site.Transposed, factors, options.Scale, weight);
         return new TargetStart(site, factors.A, null, factors.B, null, FrozenResidual.Of(site, weight, norm, options.ResidualType));
@@ -83,6 +84,9 @@ internal sealed record TargetStart(LinearSite Site, float[]? A, float[]? S, floa
             residual.CopyTo(weight, 0);
         return true;
     }
+
+    // Before the residual takes the weight's place; only what quantising loses is told as a share of it.
+    private static double NormOf(float[] weight, BuildOptions options) => QuantizedMatrix.Takes(options.ResidualType) ? FrobeniusNorm.Of(weight) : 0;
 
     private static int Columns(LinearSite site) => site.Transposed ? site.Out : site.In;
 }

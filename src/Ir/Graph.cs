@@ -107,6 +107,13 @@ public sealed class Graph
     /// <summary>The initializer of that name, or null.</summary>
     public Value? FindInitializer(string name) => _initializers.GetValueOrDefault(name);
 
+    /// <summary>Gives an initializer called <paramref name="name"/>, where there is one, another name, so that a value of ours can have it.</summary>
+    public void Vacate(string name)
+    {
+        if (FindInitializer(name) is { } taken)
+            Rename(taken, FreeName(name + ".original"));
+    }
+
     /// <summary>Appends a node; its outputs must be values of this graph that nothing produces yet.</summary>
     public Node AddNode(string opType, IEnumerable<Value?> inputs, IEnumerable<Value?> outputs, string domain = "", string name = "")
     {

@@ -54,14 +54,7 @@ internal sealed class AdaptedWeights(Manifest manifest, SafetensorsReader parame
     public float[] Fold(TargetWeight target, float[]? residual)
     {
         if (residual is null)
-        {
-            var trained = parameters.ReadFloats(target.Module + ".weight");
-            if (!target.Transposed)
-                return trained;
-            var turned = new float[trained.Length];
-            MatrixLayout.Transpose<float>(trained, checked((int)target.Out), checked((int)target.In), turned);
-            return turned;
-        }
+            return AsStored(target, parameters.ReadFloats(target.Module + ".weight"));
         Residual.Fold(residual, target.Transposed, Factors(target), target.Scale, residual);
         return residual;
     }
@@ -72,7 +65,12 @@ internal sealed class AdaptedWeights(Manifest manifest, SafetensorsReader parame
         var scales = frozen.FindInitializer(target.ResidualName + ".scales")?.Constant;
         if (scales is null || !residual.Shape.SequenceEqual([target.Out, target.In]))
             throw new ArtifactMismatchException($"the residual of {target.Module}, {target.Out} × {target.In}, is {residual} with scales {scales?.ToString() ?? "missing"}; build the artifacts again.");
-        var rows = QuantizedMatrix.Of(residual, scales, null, 1, QuantizedMatrix.Block).ToFloat32();
+        return AsStored(target, QuantizedMatrix.Of(residual, scales, null, 1, QuantizedMatrix.Block).ToFloat32());
+    }
+
+    // A weight [out, in] in the layout of the user's.
+    private static float[] AsStored(TargetWeight target, float[] rows)
+    {
         if (!target.Transposed)
             return rows;
         var turned = new float[rows.Length];

@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using SorsaOrt.Adapters;
 using SorsaOrt.Artifacts;
 using SorsaOrt.Ir;
@@ -110,17 +109,11 @@ public sealed class ModelMerger
         return merged;
     }
 
-    internal static byte[] Encode(float[] weight, ElementType type, string module)
+    internal static byte[] Encode(float[] weight, ElementType type, string module) => type switch
     {
-        if (type == ElementType.Float32)
-            return MemoryMarshal.AsBytes(weight.AsSpan()).ToArray();
-        var halves = new ushort[weight.Length];
-        if (type == ElementType.Float16)
-            FloatConversion.ToHalf(weight, MemoryMarshal.Cast<ushort, Half>(halves.AsSpan()));
-        else if (type == ElementType.BFloat16)
-            FloatConversion.ToBFloat16(weight, halves);
-        else
-            throw new UnsupportedGraphException($"{module}: a weight of {type.ShortName()} cannot be written yet; use --dtype fp32, fp16 or bf16");
-        return MemoryMarshal.AsBytes(halves.AsSpan()).ToArray();
-    }
+        ElementType.Float32 => FloatConversion.FloatBytes(weight),
+        ElementType.Float16 => FloatConversion.HalfBytes(weight),
+        ElementType.BFloat16 => FloatConversion.BFloat16Bytes(weight),
+        _ => throw new UnsupportedGraphException($"{module}: a weight of {type.ShortName()} cannot be written yet; use --dtype fp32, fp16 or bf16"),
+    };
 }

@@ -84,8 +84,7 @@ internal sealed class OptionalAdapter
 
     private static Value Input(Graph graph, string name, ElementType type, IReadOnlyList<Dim> shape, long[] defaults)
     {
-        if (graph.FindInitializer(name) is { } taken)
-            graph.Rename(taken, graph.FreeName(name + ".original"));
+        graph.Vacate(name);
         var value = graph.NewValue(name, new TensorType(type, shape));
         graph.MakeInitializer(value, new InMemoryTensor(type, defaults, new byte[type.ByteSize(defaults[0] * defaults[1])]));
         return graph.AddInput(value);

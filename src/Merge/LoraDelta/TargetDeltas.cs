@@ -47,10 +47,8 @@ internal sealed class TargetDeltas
         var change = _trained.Fold(target, AdaptedWeights.HasOwnResidual(target) ? residual : Own(residual));
         TensorPrimitives.Subtract<float>(change, Own(stored.ToFloat32()!), change);
         var delta = SorsaFactors.Decompose(change, checked((int)target.Out), checked((int)target.In), target.Transposed, RankOf(target));
-        foreach (var value in change)
-            _changed += (double)value * value;
-        foreach (var value in delta.S)
-            _kept += (double)value * value;
+        _changed += FrobeniusNorm.Squared(change);
+        _kept += FrobeniusNorm.Squared(delta.S);
         return delta;
     }
 }
