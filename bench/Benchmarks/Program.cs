@@ -8,13 +8,16 @@ using var parser = new Parser(settings =>
     settings.HelpWriter = Console.Error;
     settings.ParsingCulture = CultureInfo.InvariantCulture;
 });
-return parser.ParseArguments<StepOptions>(args).MapResult(Run, _ => 2);
+return parser.ParseArguments<StepOptions, LargeModelOptions>(args).MapResult(
+    (StepOptions options) => Run(() => StepBenchmark.Run(options).ToText()),
+    (LargeModelOptions options) => Run(() => LargeModel.Write(options)),
+    _ => 2);
 
-static int Run(StepOptions options)
+static int Run(Func<string> measure)
 {
     try
     {
-        Console.WriteLine(StepBenchmark.Run(options).ToText());
+        Console.WriteLine(measure());
         return 0;
     }
     catch (Exception e)

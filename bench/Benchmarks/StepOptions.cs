@@ -3,6 +3,7 @@ using CommandLine;
 namespace SorsaOrt.Benchmarks;
 
 /// <summary>What is measured.</summary>
+[Verb("step", isDefault: true, HelpText = "Measure training steps of an artifact folder.")]
 public sealed class StepOptions
 {
     [Option("artifacts", Required = true, HelpText = "Folder that sorsa build-artifacts wrote.")]

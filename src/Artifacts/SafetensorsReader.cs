@@ -2,11 +2,15 @@ using System.Buffers.Binary;
 using System.IO.MemoryMappedFiles;
 using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 
 namespace SorsaOrt.Artifacts;
 
 /// <summary>A safetensors file, checked when opened and mapped read-only; pages come in when touched.</summary>
-/// <remarks>Layout: header length (8 bytes, little-endian), JSON header, data. Source: github.com/huggingface/safetensors, README "Format".</remarks>
+/// <remarks>
+/// Layout: header length (8 bytes, little-endian), JSON header, data. Source: github.com/huggingface/safetensors, README "Format".
+/// What is copied out is asked of the file itself, so that it leaves no pages of the mapping in the process.
+/// </remarks>
 public sealed unsafe class SafetensorsReader : IDisposable
 {
     private const int LengthBytes = 8;
@@ -14,6 +18,7 @@ public sealed unsafe class SafetensorsReader : IDisposable
     private readonly Dictionary<string, SafetensorsEntry> _byName;
     private readonly MemoryMappedFile _mapping;
     private readonly MemoryMappedViewAccessor _view;
+    private readonly SafeFileHandle _file;
     private byte* _start;
 
     private SafetensorsReader(string path, FileStream stream, SafetensorsHeader header)
@@ -22,6 +27,7 @@ public sealed unsafe class SafetensorsReader : IDisposable
         Tensors = header.Entries;
         Metadata = header.Metadata;
         _byName = Tensors.ToDictionary(t => t.Name, StringComparer.Ordinal);
+        _file = stream.SafeFileHandle;
         _mapping = MemoryMappedFile.CreateFromFile(stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
         _view = _mapping.CreateViewAccessor(0, stream.Length, MemoryMappedFileAccess.Read);
         _view.SafeMemoryMappedViewHandle.AcquirePointer(ref _start);
@@ -69,27 +75,26 @@ public sealed unsafe class SafetensorsReader : IDisposable
     /// <summary>A view of part of a tensor's data, from byte <paramref name="start"/>; valid until <see cref="Dispose"/>.</summary>
     public ReadOnlySpan<byte> Bytes(SafetensorsEntry tensor, long start, int length)
     {
-        ArgumentOutOfRangeException.ThrowIfNegative(start);
-        ArgumentOutOfRangeException.ThrowIfNegative(length);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(length, tensor.ByteCount - start);
-        ObjectDisposedException.ThrowIf(_start == null, this);
+        Check(tensor, start, length);
         return new ReadOnlySpan<byte>(_start + tensor.Offset + start, length);
     }
 
     /// <summary>Copies a tensor's data, whatever its type.</summary>
-    public void CopyTo(string name, Span<byte> destination) => Bytes(name).CopyTo(destination);
+    public void CopyTo(string name, Span<byte> destination) => Read(this[name], 0, destination[..checked((int)this[name].ByteCount)]);
 
     /// <summary>Copies elements from <paramref name="firstElement"/> on as 32-bit floats; F16 and BF16 are widened, F64 is rounded.</summary>
     public void ReadFloats(string name, long firstElement, Span<float> destination)
     {
         SafetensorsEntry tensor = this[name];
         int size = tensor.Type.ByteSize();
+        if (tensor.Type == SafetensorsType.F32)
+        {
+            Read(tensor, checked(firstElement * size), MemoryMarshal.AsBytes(destination));
+            return;
+        }
         ReadOnlySpan<byte> bytes = Bytes(tensor, checked(firstElement * size), checked(destination.Length * size));
         switch (tensor.Type)
         {
-            case SafetensorsType.F32:
-                bytes.CopyTo(MemoryMarshal.AsBytes(destination));
-                break;
             case SafetensorsType.F16:
                 TensorPrimitives.ConvertToSingle(MemoryMarshal.Cast<byte, Half>(bytes), destination);
                 break;
@@ -125,6 +130,27 @@ public sealed unsafe class SafetensorsReader : IDisposable
         _view.SafeMemoryMappedViewHandle.ReleasePointer();
         _view.Dispose();
         _mapping.Dispose();
+    }
+
+    private void Read(SafetensorsEntry tensor, long start, Span<byte> destination)
+    {
+        Check(tensor, start, destination.Length);
+        while (!destination.IsEmpty)
+        {
+            int count = RandomAccess.Read(_file, destination, tensor.Offset + start);
+            if (count == 0)
+                throw new EndOfStreamException($"{Text.Quote(Path)} has become shorter since it was opened; something else wrote to it.");
+            start += count;
+            destination = destination[count..];
+        }
+    }
+
+    private void Check(SafetensorsEntry tensor, long start, int length)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(start);
+        ArgumentOutOfRangeException.ThrowIfNegative(length);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(length, tensor.ByteCount - start);
+        ObjectDisposedException.ThrowIf(_start == null, this);
     }
 
     private static SafetensorsHeader ReadHeader(string path, FileStream stream)

@@ -9,8 +9,7 @@ namespace SorsaOrt.GraphBuilder;
 
 /// <summary><c>sorsa build-artifacts</c>: an exported model becomes a folder that can be trained.</summary>
 /// <remarks>
-/// Weights go from file to file: at any time one weight with its working copies is in memory per thread, besides the factors,
-/// which are written as they come.
+/// Weights go from file to file: at any time one weight with its working copies is in memory per thread, and one that is being written.
 /// </remarks>
 public sealed class ArtifactBuilder : IDisposable
 {
@@ -127,19 +126,14 @@ public sealed class ArtifactBuilder : IDisposable
                 + "training it would change the other silently. Leave it out of --targets, or export the model untied.");
     }
 
-    // Parameters and residuals of the targets, a window of threads at a time; then every other large initializer.
+    // Parameters and residuals of the targets in order, the next ones computed while one is written; then every other large initializer.
     private void WriteWeights()
     {
         using var frozen = new FrozenData(_folder);
         using (var parameters = _folder.Create(ArtifactFiles.Parameters))
         {
             var writer = new SafetensorsWriter(parameters, DeclareParameters());
-            foreach (var window in _targets.Index().Chunk(Math.Max(1, _options.Threads)))
-            {
-                _progress($"decomposing {window[0].Item.Module} ({window[0].Index + 1} of {_targets.Count})");
-                foreach (var start in ComputeWindow(window))
-                    WriteTarget(start, writer, frozen);
-            }
+            WriteTargets(writer, frozen);
             writer.Complete();
             parameters.Complete();
         }
@@ -161,21 +155,38 @@ public sealed class ArtifactBuilder : IDisposable
     private readonly Dictionary<string, long> _frozenPlaces = new(StringComparer.Ordinal);
     private readonly Dictionary<string, long> _workingPlaces = new(StringComparer.Ordinal);
 
-    private TargetStart[] ComputeWindow((int Index, LinearSite Item)[] window)
+    private void WriteTargets(SafetensorsWriter parameters, FrozenData frozen)
     {
-        var starts = new TargetStart[window.Length];
+        var begun = 0;
+        var computed = new Queue<Task<TargetStart>>();
         _svd.Start();
         try
         {
-            Parallel.For(0, window.Length, new ParallelOptions { MaxDegreeOfParallelism = Math.Max(1, _options.Threads) }, i =>
-                starts[i] = TargetStart.Compute(window[i].Item, _options, _given, SeedOf(window[i].Index)));
+            for (var written = 0; written < _targets.Count; written++)
+            {
+                _progress($"decomposing {_targets[written].Module} ({written + 1} of {_targets.Count})");
+                Begin();
+                var start = computed.Dequeue().GetAwaiter().GetResult();
+                Begin();
+                WriteTarget(start, parameters, frozen);
+                WeightMemory.LetGo(2 * sizeof(float) * (long)start.Site.In * start.Site.Out);
+            }
         }
-        catch (AggregateException e) when (e.InnerException is not null)
+        finally
         {
-            System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(e.InnerExceptions.OfType<TargetException>().FirstOrDefault() ?? e.InnerException);
+            // Nothing reads the model any more when this is left, whatever happened.
+            Task.WhenAll(computed).ContinueWith(_ => { }, TaskScheduler.Default).Wait();
+            _svd.Stop();
         }
-        _svd.Stop();
-        return starts;
+
+        void Begin()
+        {
+            for (; computed.Count < Math.Max(1, _options.Threads) && begun < _targets.Count; begun++)
+            {
+                var (target, site) = (begun, _targets[begun]);
+                computed.Enqueue(Task.Run(() => TargetStart.Compute(site, _options, _given, SeedOf(target))));
+            }
+        }
     }
 
     private ulong SeedOf(int target) => unchecked((ulong)_options.Seed * 0x9E3779B97F4A7C15UL + (ulong)target);
@@ -198,9 +209,9 @@ public sealed class ArtifactBuilder : IDisposable
             _quantized[start.Site] = (frozen.Append(frozenWeight.Values), frozen.Append(scales), frozenWeight.Loss!.Value);
             return;
         }
-        var residual = start.Site.SliceStart is null ? frozenWeight.Values : _packed.Add(start.Site, frozenWeight.Values);
+        var residual = start.Site.SliceStart is null ? frozenWeight.Stored : _packed.Add(start.Site, frozenWeight.Values);
         if (residual is not null)
-            _residuals[start.Site.Weight.Name] = (frozen.Append(residual), _options.ResidualType);
+            _residuals[start.Site.Weight.Name] = (frozen.Append(FrozenResidual.Bytes(residual)), _options.ResidualType);
     }
 
     private List<SafetensorsDeclaration> DeclareParameters()

@@ -1,4 +1,5 @@
 using System.Numerics.Tensors;
+using System.Runtime.InteropServices;
 using SorsaOrt.Adapters;
 using SorsaOrt.Ir;
 
@@ -9,16 +10,19 @@ namespace SorsaOrt.GraphBuilder;
 /// <param name="OfWeight">|Wr − Wr'| / |W|.</param>
 public readonly record struct ResidualLoss(double OfResidual, double OfWeight);
 
-/// <summary>The frozen weight of one target, as bytes.</summary>
-/// <param name="Values">In the layout of the stored weight; [out, in] where it is quantised.</param>
+/// <summary>The frozen weight of one target, as it is stored.</summary>
+/// <param name="Stored">float[], or the bytes of another type; in the layout of the stored weight, [out, in] where it is quantised.</param>
 /// <param name="Scales">Scales of its blocks, f32 [out, ceil(in / <see cref="QuantizedMatrix.Block"/>)], or null.</param>
 /// <param name="Loss">What quantising lost, or null.</param>
 /// <remarks>
 /// A residual of floats stands in the place of its weight. A quantised one is a pair of initializers of its own, named by the module: packed
 /// weights are taken apart by it, and the user's weight stays beside it for merge.
 /// </remarks>
-internal sealed record FrozenResidual(byte[] Values, byte[]? Scales, ResidualLoss? Loss)
+internal sealed record FrozenResidual(Array Stored, byte[]? Scales, ResidualLoss? Loss)
 {
+    /// <summary>The bytes of <see cref="Stored"/>.</summary>
+    public ReadOnlySpan<byte> Values => Bytes(Stored);
+
     /// <summary>Name of the initializer of a quantised residual.</summary>
     public static string NameOf(LinearSite site) => site.Module + ".Wr";
 
@@ -47,13 +51,16 @@ internal sealed record FrozenResidual(byte[] Values, byte[]? Scales, ResidualLos
         return new FrozenResidual(quantized.Elements.ToArray(), quantized.ScaleBytes(), new ResidualLoss(Share(lost, size), Share(lost, weightNorm)));
     }
 
-    /// <summary>The bytes of a weight in an element type.</summary>
-    public static byte[] Encode(float[] residual, ElementType type) => type switch
+    /// <summary>A weight in an element type: the array itself where it is float32, else the bytes of another.</summary>
+    public static Array Encode(float[] residual, ElementType type) => type switch
     {
-        ElementType.Float32 => FloatConversion.FloatBytes(residual),
+        ElementType.Float32 => residual,
         ElementType.Float16 => FloatConversion.HalfBytes(residual),
         _ => FloatConversion.BFloat16Bytes(residual),
     };
+
+    /// <summary>The bytes of what <see cref="Encode"/> gave.</summary>
+    public static Span<byte> Bytes(Array encoded) => encoded is float[] floats ? MemoryMarshal.AsBytes(floats.AsSpan()) : (byte[])encoded;
 
     private static double Share(double part, double whole) => whole > 0 ? part / whole : 0;
 }

@@ -78,14 +78,32 @@ public abstract class Tensor
             case ElementType.Float32:
                 return ToArray<float>();
             case ElementType.Float16:
-                var values = new float[ElementCount];
-                TensorPrimitives.ConvertToSingle(ToArray<Half>(), values);
-                return values;
+                return Widen<Half>(TensorPrimitives.ConvertToSingle);
             case ElementType.BFloat16:
-                return Array.ConvertAll(ToArray<ushort>(), v => BitConverter.UInt32BitsToSingle((uint)v << 16));
+                return Widen<ushort>((halves, floats) =>
+                {
+                    for (var i = 0; i < halves.Length; i++)
+                        floats[i] = BitConverter.UInt32BitsToSingle((uint)halves[i] << 16);
+                });
             default:
                 return null;
         }
+    }
+
+    private delegate void Widening<T>(ReadOnlySpan<T> narrow, Span<float> wide);
+
+    // A block at a time: the narrow weight never lies beside the wide one.
+    private float[] Widen<T>(Widening<T> widen) where T : unmanaged
+    {
+        var values = new float[ElementCount];
+        var block = new T[Math.Min(values.Length, 1 << 16)];
+        for (var done = 0; done < values.Length; done += block.Length)
+        {
+            var part = block.AsSpan(0, Math.Min(block.Length, values.Length - done));
+            CopyTo(2L * done, MemoryMarshal.AsBytes(part));
+            widen(part, values.AsSpan(done, part.Length));
+        }
+        return values;
     }
 
     /// <summary>All elements of a floating-point tensor as 64-bit floats; null for other types.</summary>
@@ -220,7 +238,7 @@ public sealed class MappedTensor : Tensor
 public sealed class ComputedTensor : Tensor
 {
     private readonly Func<byte[]> _compute;
-    private byte[]? _bytes;
+    private Task<byte[]>? _bytes;
 
     /// <summary>A tensor of the given type and shape; <paramref name="compute"/> gives exactly its bytes.</summary>
     public ComputedTensor(ElementType elementType, IReadOnlyList<long> shape, Func<byte[]> compute) : base(elementType, shape) =>
@@ -229,13 +247,19 @@ public sealed class ComputedTensor : Tensor
     /// <inheritdoc/>
     public override long ByteLength { get; }
 
+    /// <summary>Begins to compute on another thread, so that the bytes are there when they are read.</summary>
+    public void Begin() => _bytes ??= Task.Run(_compute);
+
     /// <inheritdoc/>
     public override void CopyTo(long offset, Span<byte> destination)
     {
-        _bytes ??= _compute();
-        _bytes.AsSpan(checked((int)offset), destination.Length).CopyTo(destination);
+        _bytes ??= Task.FromResult(_compute());
+        _bytes.GetAwaiter().GetResult().AsSpan(checked((int)offset), destination.Length).CopyTo(destination);
         if (offset + destination.Length == ByteLength)
+        {
             _bytes = null;
+            WeightMemory.LetGo(ByteLength);
+        }
     }
 }
 

@@ -8,15 +8,17 @@ namespace SorsaOrt.Merge;
 /// <summary><c>sorsa merge</c>: folds trained parameters into the user's own model. Only the target weights change.</summary>
 /// <remarks>
 /// The artifacts keep the user's graph as it was (source_model.onnx) with its frozen tensors; the merged file is that graph with
-/// W = Wr + scale·B·diag(S)·A in the place of each target weight, inline or external as the user's file had it. One weight is in memory at a time.
+/// W = Wr + scale·B·diag(S)·A in the place of each target weight, inline or external as the user's file had it. One weight is in memory at a time for each thread.
 /// </remarks>
 public sealed class ModelMerger
 {
     private readonly ArtifactSet _artifacts;
     private readonly AdaptedWeights _weights;
     private readonly ElementType? _type;
+    private readonly int _threads;
 
-    private ModelMerger(ArtifactSet artifacts, AdaptedWeights weights, ElementType? type) => (_artifacts, _weights, _type) = (artifacts, weights, type);
+    private ModelMerger(ArtifactSet artifacts, AdaptedWeights weights, ElementType? type, int threads) =>
+        (_artifacts, _weights, _type, _threads) = (artifacts, weights, type, threads);
 
     /// <summary>Writes the merged model.</summary>
     /// <param name="artifacts">The artifacts.</param>
@@ -25,13 +27,15 @@ public sealed class ModelMerger
     /// <param name="type">Element type of the target weights; null keeps that of the user's model.</param>
     /// <param name="force">Replace existing files.</param>
     /// <param name="check">Called with the path of the finished but not yet placed model; what it throws ends the merge with nothing written.</param>
+    /// <param name="threads">Weights of external data folded side by side.</param>
     /// <returns>Number of weights written.</returns>
-    public static int Merge(ArtifactSet artifacts, Checkpoint? checkpoint, string outputPath, ElementType? type, bool force, Action<string>? check = null)
+    public static int Merge(
+        ArtifactSet artifacts, Checkpoint? checkpoint, string outputPath, ElementType? type, bool force, Action<string>? check = null, int threads = 1)
     {
         using var initial = checkpoint is null ? artifacts.OpenParameters() : null;
         using var frozen = OnnxReader.Read(artifacts.PathOf(ArtifactFiles.EvalModel));
         var weights = new AdaptedWeights(artifacts.Manifest, checkpoint?.Parameters ?? initial!, frozen.Graph);
-        return new ModelMerger(artifacts, weights, type).Write(outputPath, force, check);
+        return new ModelMerger(artifacts, weights, type, Math.Max(1, threads)).Write(outputPath, force, check);
     }
 
     private int Write(string outputPath, bool force, Action<string>? check)
@@ -41,7 +45,7 @@ public sealed class ModelMerger
         RefuseArtifacts(outputPath);
         using var files = new StagedFiles(outputPath, force);
         var layout = new SourceLayout(_artifacts, model.Graph, outputPath, force);
-        layout.WriteData(files);
+        layout.WriteData(files, _threads);
         using (var stream = files.Create(Path.GetFileName(outputPath)))
         {
             OnnxWriter.Write(model, stream, layout.Place);

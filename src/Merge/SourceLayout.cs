@@ -29,16 +29,19 @@ internal sealed class SourceLayout
         : new ExternalLocation(_names[place.Location], place.Offset, place.Length,
             [.. (place.Others ?? new Dictionary<string, string>()).Where(o => o.Key != "checksum" || !_changed.Contains(place.Location))]);
 
-    /// <summary>Writes every data file, front to back.</summary>
-    public void WriteData(StagedFiles files)
+    /// <summary>Writes every data file, front to back; weights that are computed are begun <paramref name="threads"/> at a time, the one being written among them.</summary>
+    public void WriteData(StagedFiles files, int threads)
     {
         foreach (var file in _places.Values.GroupBy(p => p.Location, StringComparer.Ordinal))
         {
             using var stream = files.Create(_names[file.Key]);
-            var end = 0L;
-            foreach (var place in file.OrderBy(p => p.Offset ?? 0))
+            var (end, begun) = (0L, 0);
+            var tensors = file.OrderBy(p => p.Offset ?? 0).Select(p => (Place: p, Tensor: _graph.FindInitializer(p.Name)!.Constant!)).ToList();
+            var computed = new Queue<ComputedTensor>(tensors.Select(t => t.Tensor).OfType<ComputedTensor>());
+            foreach (var (place, tensor) in tensors)
             {
-                var tensor = _graph.FindInitializer(place.Name)!.Constant!;
+                for (; begun < threads && computed.TryDequeue(out var next); begun++)
+                    next.Begin();
                 var start = place.Offset ?? 0;
                 if (start < end)
                     throw new UnsupportedGraphException($"'{place.Name}' shares bytes of {place.Location} with another tensor; that cannot be merged yet");
@@ -46,6 +49,7 @@ internal sealed class SourceLayout
                     stream.WriteByte(0);
                 tensor.WriteTo(stream);
                 end += tensor.ByteLength;
+                begun -= tensor is ComputedTensor ? 1 : 0;
             }
             stream.Complete();
         }

@@ -87,15 +87,21 @@ public sealed record RandomLlama
         var state = new SplitMix64(unchecked(Seed * 1000003 + seed));
         if (Dtype == ElementType.Float32)
         {
-            var values = new float[count];
-            for (var i = 0; i < count; i++)
-                values[i] = Uniform(state.Next()) * width;
-            return MemoryMarshal.AsBytes(values.AsSpan()).ToArray();
+            var floats = new byte[4L * count];
+            foreach (ref var value in MemoryMarshal.Cast<byte, float>(floats.AsSpan()))
+                value = Uniform(state.Next()) * width;
+            return floats;
         }
         var bytes = new byte[2L * count];
         var halves = MemoryMarshal.Cast<byte, Half>(bytes.AsSpan());
-        for (var i = 0; i < count; i++)
-            halves[i] = (Half)(Uniform(state.Next()) * width);
+        var block = new float[Math.Min(count, 4096)];
+        for (var done = 0; done < count; done += block.Length)
+        {
+            var part = block.AsSpan(0, Math.Min(block.Length, count - done));
+            foreach (ref var value in part)
+                value = Uniform(state.Next()) * width;
+            System.Numerics.Tensors.TensorPrimitives.ConvertToHalf(part, halves.Slice(done, part.Length));
+        }
         return bytes;
     });
 

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using CommandLine;
 using SorsaOrt.Artifacts;
@@ -39,11 +40,11 @@ internal sealed class MergeVerb : VerbOptions
         var artifacts = ArtifactSet.Open(Artifacts, Verification.Full);
         using var checkpoint = Checkpoint is null ? null : CheckpointStore.OpenNamed(Checkpoint, artifacts, out _);
         (double Difference, double Scale)? verified = null;
-        var written = ModelMerger.Merge(artifacts, checkpoint, Out, type, Force, Verify ? path => verified = Compare(terminal, artifacts, checkpoint, path, threads) : null);
+        var written = ModelMerger.Merge(artifacts, checkpoint, Out, type, Force, Verify ? path => verified = Compare(terminal, artifacts, checkpoint, path, threads) : null, threads);
         terminal.Result($"{Out}: {written} weights merged" + (verified is { } v
             ? string.Create(CultureInfo.InvariantCulture, $", max|Δlogit| {v.Difference:g3} of {v.Scale:g4} against the adapted model") : ""));
         if (Json)
-            terminal.ResultJson(new { Weights = written, MaxLogitDifference = verified?.Difference, LogitScale = verified?.Scale });
+            terminal.ResultJson(new { Weights = written, MaxLogitDifference = verified?.Difference, LogitScale = verified?.Scale, PeakMemoryBytes = Process.GetCurrentProcess().PeakWorkingSet64 });
         return ExitCode.Done;
     }
 

@@ -115,7 +115,7 @@ public sealed class AdapterExporter : IDisposable
     {
         _original.Graph.SortTopologically();
         var layout = new SourceLayout(_artifacts, _original.Graph, Path.Combine(Path.GetDirectoryName(files.FinalPath)!, name), _force);
-        layout.WriteData(files);
+        layout.WriteData(files, threads: 1);
         using var stream = files.Create(name);
         OnnxWriter.Write(_original, stream, layout.Place);
         stream.Complete();
