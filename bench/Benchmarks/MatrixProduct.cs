@@ -24,6 +24,7 @@ internal sealed class MatrixProduct : IDisposable
     {
         OrtRuntime.Start();
         using var options = new SessionOptions { IntraOpNumThreads = threads, InterOpNumThreads = 1 };
+        options.AddSessionConfigEntry("session.force_spinning_stop", "1"); // else its threads spin on into the step that follows
         _session = new InferenceSession(Model(), options);
         _inputs = [Matrix(), Matrix()];
         _outputs = [Matrix()];

@@ -1,3 +1,4 @@
+using System.Runtime.ExceptionServices;
 using Microsoft.ML.OnnxRuntime;
 using SorsaOrt.Artifacts;
 
@@ -6,7 +7,8 @@ namespace SorsaOrt.Engines;
 /// <summary>One optimizer step over the flat state: norm, clip, regulariser, AdamW, each an ONNX graph run over slices.</summary>
 /// <remarks>
 /// Slices are short enough that what the graphs compute between input and output stays in a processor's cache. Every slice has its
-/// values bound once. A parameter that is regularised leaves that graph with its gradient clipped already, so AdamW scales only the others'.
+/// values bound once. On the CPU each run keeps to the thread that started it and several run at a time: a slice is too little work to
+/// share, and sessions with threads of their own leave these spinning while the next micro-batch runs. A parameter that is regularised leaves that graph with its gradient clipped already, so AdamW scales only the others'.
 /// </remarks>
 internal sealed class OptimizerStep : IDisposable
 {
@@ -18,6 +20,7 @@ internal sealed class OptimizerStep : IDisposable
     private enum Scalar { One, Clip, Decay, Beta1, OneMinusBeta1, Beta2, OneMinusBeta2, StepSize, Bias2, Epsilon, Strength, Count }
 
     private readonly TrainingState _state;
+    private readonly ParallelOptions _parallel;
     private readonly List<IDisposable> _owned = [];
     private readonly List<BoundRun> _norms = [];
     private readonly List<BoundRun> _regularizers = [];
@@ -31,6 +34,10 @@ internal sealed class OptimizerStep : IDisposable
     public OptimizerStep(ArtifactSet artifacts, TrainingState state, EngineOptions options)
     {
         _state = state;
+        var isOnCpu = options.Device.Kind == DeviceKind.Cpu;
+        _parallel = new ParallelOptions { MaxDegreeOfParallelism = !isOnCpu ? 1 : options.Threads > 0 ? options.Threads : Environment.ProcessorCount };
+        if (isOnCpu)
+            options = options with { Threads = 1 };
         var regularized = state.Parameters.Where(p => p.Orthonormal != Orthonormality.None).ToArray();
         var slices = Slices(state.Parameters).ToArray();
         _scalars = Own(new FlatBuffer<float>((int)Scalar.Count));
@@ -75,8 +82,7 @@ internal sealed class OptimizerStep : IDisposable
         var result = new UpdateResult(norm, Regularize());
         if (!result.IsFinite)
             return result;
-        foreach (var update in _updates)
-            update.Run();
+        RunEach(_updates);
         _state.Step = step;
         return result;
     }
@@ -92,24 +98,39 @@ internal sealed class OptimizerStep : IDisposable
 
     private double GradientNorm()
     {
+        RunEach(_norms);
         var sum = 0.0;
         for (var i = 0; i < _norms.Count; i++)
-        {
-            _norms[i].Run();
             sum += _squares[i];
-        }
         return Math.Sqrt(sum);
     }
 
     private double Regularize()
     {
+        RunEach(_regularizers);
         var sum = 0.0;
         for (var i = 0; i < _regularizers.Count; i++)
-        {
-            _regularizers[i].Run();
             sum += _deviations[i];
-        }
         return MatrixCount == 0 ? 0 : sum / MatrixCount;
+    }
+
+    // The runs touch different slices, so their order does not matter.
+    private void RunEach(List<BoundRun> runs)
+    {
+        if (_parallel.MaxDegreeOfParallelism == 1)
+        {
+            foreach (var run in runs)
+                run.Run();
+            return;
+        }
+        try
+        {
+            Parallel.For(0, runs.Count, _parallel, i => runs[i].Run());
+        }
+        catch (AggregateException e)
+        {
+            ExceptionDispatchInfo.Throw(e.InnerExceptions[0]);
+        }
     }
 
     private void BindNorms(OrtSession session, IReadOnlyList<Slice> slices)

@@ -90,6 +90,9 @@ internal sealed class OrtSession : IDisposable
         };
         // Packed copies are 1050 MB for SmolLM2's 425 MB of Linears, which only then leave memory; without them products pack anew each time.
         session.AddSessionConfigEntry("session.disable_prepacking", options.PackWeights ? "0" : "1");
+        // Else its threads spin on for tens of milliseconds after a run, while the optimizer's want the cores.
+        if (options.Training)
+            session.AddSessionConfigEntry("session.force_spinning_stop", "1");
         if (options.ProfilePrefix is { } prefix)
         {
             session.ProfileOutputPathPrefix = prefix; // first: profiling is enabled with the prefix of that moment
