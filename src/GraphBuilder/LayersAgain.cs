@@ -29,7 +29,7 @@ internal static class LayersAgain
             if (late.Count == 0 || !gradients.TryGetValue(segment.End, out var gradient))
                 continue;
             var copies = new Dictionary<Value, Value> { [segment.Start] = Gate(op, segment.Start, gradient) };
-            foreach (var node in Needed(segment, late))
+            foreach (var node in Needed(segment.Nodes, late))
                 Copy(op, node, copies);
             foreach (var value in late.Where(copies.ContainsKey))
             {
@@ -41,20 +41,20 @@ internal static class LayersAgain
         return count;
     }
 
-    // A value with the bits of start that does not exist before the gradient does.
-    private static Value Gate(OpBuilder op, Value start, Value gradient)
+    /// <summary>A value with the bits of <paramref name="start"/> that does not exist before <paramref name="gradient"/>, of the same shape, does.</summary>
+    public static Value Gate(OpBuilder op, Value start, Value gradient)
     {
         var gated = op.Reshape(start, op.ShapeOf(gradient));
         gated.Type = start.Type;
         return gated;
     }
 
-    // Nodes that the late values come from, in graph order. Random nodes keep their first result.
-    private static IEnumerable<Node> Needed(LayerSegment segment, IEnumerable<Value> late)
+    /// <summary>Those of <paramref name="nodes"/>, in graph order, that the late values come from. Random nodes keep their first result.</summary>
+    public static IEnumerable<Node> Needed(IReadOnlyList<Node> nodes, IEnumerable<Value> late)
     {
         var wanted = late.ToHashSet();
         var needed = new List<Node>();
-        foreach (var node in segment.Nodes.Reverse())
+        foreach (var node in nodes.Reverse())
         {
             if (Random.Contains(node.OpType) || !node.Outputs.Any(o => o is not null && wanted.Contains(o)))
                 continue;
@@ -65,7 +65,8 @@ internal static class LayersAgain
         return needed;
     }
 
-    private static void Copy(OpBuilder op, Node node, Dictionary<Value, Value> copies)
+    /// <summary>Appends <paramref name="node"/> again over the copies made so far, and adds its outputs to them.</summary>
+    public static void Copy(OpBuilder op, Node node, Dictionary<Value, Value> copies)
     {
         var inputs = node.Inputs.Select(i => i is null ? null : copies.GetValueOrDefault(i, i));
         var outputs = op.Emit(node.OpType, node.Domain, node.Outputs.Count, inputs.ToArray(), node.Attributes.Values);

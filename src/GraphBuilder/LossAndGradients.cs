@@ -67,10 +67,13 @@ public static class LossAndGradients
         graph.RemoveOutputs(o => !ReferenceEquals(o, loss));
         var scale = graph.AddInput(LossScale, new TensorType(ElementType.Float32, []));
         var segments = recompute == Recomputation.Layer ? FindLayers(graph, loss, parameters) : [];
+        var regions = recompute == Recomputation.None ? ElementwiseAgain.Find(graph, parameters) : [];
         var forward = graph.Nodes.ToHashSet();
         op.Scope = "sorsa/gradient";
-        var wanted = ReverseMode.Differentiate(graph, loss, [.. parameters, .. segments.Select(s => s.End)], scale).Gradients;
-        LayersAgain.Run(op, segments, wanted.Skip(parameters.Count).ToDictionary(g => g.Parameter, g => g.Gradient), forward);
+        var wanted = ReverseMode.Differentiate(graph, loss, [.. parameters, .. segments.Select(s => s.End), .. regions.Select(r => r.End)], scale).Gradients;
+        var gradients = wanted.Skip(parameters.Count).ToDictionary(g => g.Parameter, g => g.Gradient);
+        LayersAgain.Run(op, segments, gradients, forward);
+        ElementwiseAgain.Run(op, regions, gradients, forward);
         op.Scope = "sorsa/gradient";
         foreach (var (parameter, gradient) in wanted.Take(parameters.Count))
         {
