@@ -15,7 +15,11 @@ internal static class StepBenchmark
     public static StepMeasurement Run(StepOptions options)
     {
         var artifacts = ArtifactSet.Open(options.Artifacts, Verification.Sizes);
-        var engineOptions = new EngineOptions { Threads = options.Threads, PackWeights = options.PackWeights };
+        var engineOptions = new EngineOptions
+        {
+            Threads = options.Threads,
+            PackWeights = options.PackWeights || !options.NoPackWeights && EngineOptions.PacksByDefault(artifacts),
+        };
         var tokens = RandomTokens.Of(options, artifacts.Manifest.VocabularySize);
         var opening = Stopwatch.StartNew();
         using var engine = SessionEngine.Open(artifacts, engineOptions);

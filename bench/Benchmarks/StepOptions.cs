@@ -24,8 +24,11 @@ public sealed class StepOptions
     [Option("threads", Default = 0, HelpText = "Threads of a session; 0 lets ONNX Runtime choose.")]
     public int Threads { get; set; }
 
-    [Option("pack-weights", HelpText = "Keep packed copies of the frozen weights.")]
+    [Option("pack-weights", HelpText = "Keep packed copies of the frozen weights; default as in training.")]
     public bool PackWeights { get; set; }
+
+    [Option("no-pack-weights", HelpText = "Keep none.")]
+    public bool NoPackWeights { get; set; }
 
     [Option("no-profile", HelpText = "Leave out the share of time by operator.")]
     public bool NoProfile { get; set; }

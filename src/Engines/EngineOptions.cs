@@ -1,3 +1,5 @@
+using SorsaOrt.Artifacts;
+
 namespace SorsaOrt.Engines;
 
 /// <summary>How an engine opens its sessions.</summary>
@@ -14,9 +16,17 @@ public sealed record EngineOptions
 
     /// <summary>
     /// Whether ONNX Runtime keeps a packed copy of each frozen weight for each product that reads it, forward and backward: faster products, and about
-    /// twice the weights in memory. Results are the same bits for the same choice only.
+    /// twice the weights in memory. A weight that embeddings are looked up in too stays as it is. Results are the same bits for the same choice only.
     /// </summary>
     public bool PackWeights { get; init; }
+
+    /// <summary>Whether weights are packed where nobody says: when they take less than a quarter of the memory there is, and layers are not recomputed to save some.</summary>
+    public static bool PacksByDefault(ArtifactSet artifacts)
+    {
+        ArgumentNullException.ThrowIfNull(artifacts);
+        return artifacts.Manifest.Recompute == Recomputation.None
+            && new FileInfo(artifacts.PathOf(ArtifactFiles.FrozenData)).Length < GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4;
+    }
 
     /// <summary>Where ONNX Runtime writes a profile of the training model's runs: the beginning of a path; null for none.</summary>
     public string? ProfilePrefix { get; init; }

@@ -97,6 +97,8 @@ public sealed class ArtifactBuilder : IDisposable
         LossAndGradients.AddGradients(graph, _prepared.Builder, [.. adapted.SelectMany(a => a.All)], _options.Recompute);
         if (IsOfficial)
             InPlaceAccumulation.Run(_prepared.Model);
+        else
+            TiedWeights.LeaveUnpacked(graph);
         WriteModel(_prepared.Model, ArtifactFiles.TrainingModel, frozen);
         WriteOptimizers();
 

@@ -29,6 +29,15 @@ public static class TiedWeights
         return site.SliceStart is null && tables.Any(t => Equal(t.Constant!, site.Weight.Constant!)) ? Tie.EqualContents : Tie.None;
     }
 
+    /// <summary>Makes each weight that is looked up in and multiplied an input with itself as the default, which ONNX Runtime does not pack.</summary>
+    /// <remarks>Its original would stay in memory beside the packed copies; the other weights leave it once they are packed.</remarks>
+    public static void LeaveUnpacked(Graph graph)
+    {
+        foreach (var weight in graph.Initializers.Where(v => v.Constant is { Shape.Count: 2, ByteLength: >= FrozenData.SmallestExternal } && v.ElementType.IsFloat()
+            && v.Uses.Any(u => u.Node.Is("Gather")) && v.Uses.Any(u => u.Node.OpType is "Gemm" or "MatMul")))
+            graph.AddInput(weight);
+    }
+
     // The stored matrix behind Transpose, Cast and Identity, or null.
     private static Value? Stored(Value value)
     {

@@ -30,8 +30,8 @@ public sealed record RunSettings
     /// <summary>Threads; 0: all processors. A run keeps the number, since another one rounds differently.</summary>
     public int Threads { get; init; }
 
-    /// <summary>Whether packed copies of the frozen weights are kept, for speed. A run keeps the choice, since the other one rounds differently.</summary>
-    public bool PackWeights { get; init; }
+    /// <summary>Whether packed copies of the frozen weights are kept, for speed; null: as the engine chooses. A run keeps the choice, since the other one rounds differently.</summary>
+    public bool? PackWeights { get; init; }
 
     /// <summary>The numbers of the run.</summary>
     public TrainingOptions Training { get; init; } = new();

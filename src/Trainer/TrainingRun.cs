@@ -58,8 +58,14 @@ public sealed class TrainingRun : IDisposable
                 CheckShares(settings, ranks);
                 if (ranks.IsFirst)
                     RefuseExisting(runFolder, force);
-                var resolved = settings with { Device = DeviceOf(settings).ToString(), Threads = settings.Threads > 0 ? settings.Threads : ranks.ShareOfProcessors };
-                inputs = new Inputs(resolved, ArtifactSet.Open(settings.Artifacts, Verification.Full), path => path);
+                var artifacts = ArtifactSet.Open(settings.Artifacts, Verification.Full);
+                var resolved = settings with
+                {
+                    Device = DeviceOf(settings).ToString(),
+                    Threads = settings.Threads > 0 ? settings.Threads : ranks.ShareOfProcessors,
+                    PackWeights = settings.PackWeights ?? EngineOptions.PacksByDefault(artifacts),
+                };
+                inputs = new Inputs(resolved, artifacts, path => path);
                 record = new RunRecord
                 {
                     Settings = resolved,
@@ -260,7 +266,7 @@ public sealed class TrainingRun : IDisposable
             Data = TrainingData.Open(settings, Artifacts.Manifest, resolve);
             try
             {
-                Engine = SessionEngine.Open(Artifacts, new EngineOptions { Device = DeviceOf(settings), Threads = settings.Threads, PackWeights = settings.PackWeights });
+                Engine = SessionEngine.Open(Artifacts, new EngineOptions { Device = DeviceOf(settings), Threads = settings.Threads, PackWeights = settings.PackWeights ?? false });
             }
             catch
             {
