@@ -25,7 +25,7 @@ public sealed record EngineOptions
     {
         ArgumentNullException.ThrowIfNull(artifacts);
         return artifacts.Manifest.Recompute == Recomputation.None
-            && new FileInfo(artifacts.PathOf(ArtifactFiles.FrozenData)).Length < GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4;
+            && (!artifacts.Has(ArtifactFiles.FrozenData) || new FileInfo(artifacts.PathOf(ArtifactFiles.FrozenData)).Length < GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4);
     }
 
     /// <summary>Where ONNX Runtime writes a profile of the training model's runs: the beginning of a path; null for none.</summary>

@@ -18,7 +18,8 @@ public sealed record SiteParameters(LinearSite Site, int Rank, Value? A, Value? 
 /// <summary>Rewrites every Linear of a graph as matrix products over rows of tokens, the targeted ones with their adapters.</summary>
 /// <remarks>
 /// y = x·Wrᵀ + scale·((x·Aᵀ) ∘ S)·Bᵀ, as Gemm nodes: the product B·diag(S)·A is never formed, the sum is the addend of the
-/// last Gemm, and a weight stored either way round is multiplied without a transposed copy.
+/// last Gemm, and a weight stored either way round is multiplied without a transposed copy. Linears that read the same value (q, k, v;
+/// gate, up) have their A stacked: one product [tokens, in]·[in, n·r] instead of n narrow ones, here and in both gradients.
 /// </remarks>
 public sealed class AdaptedGraph
 {
@@ -32,29 +33,38 @@ public sealed class AdaptedGraph
     /// <summary>For a graph whose token ids are <paramref name="tokens"/> [batch, sequence].</summary>
     public AdaptedGraph(Graph graph, OpBuilder op, Value tokens) => (_graph, _op, _tokens) = (graph, op, tokens);
 
-    /// <summary>Inserts parameters and adapters at <paramref name="site"/> and returns them.</summary>
-    /// <param name="site">A Linear of this graph.</param>
-    /// <param name="method">What is trained.</param>
-    /// <param name="rank">Rank r, at most min(in, out).</param>
-    /// <param name="scale">Factor of the adapter path: alpha / r, or 1.</param>
-    public SiteParameters Adapt(LinearSite site, AdapterMethod method, int rank, float scale)
+    /// <summary>Inserts the whole weight of <paramref name="site"/> as its parameter.</summary>
+    public SiteParameters AdaptFully(LinearSite site)
     {
         _op.Scope = "sorsa/" + site.Module;
-        if (method == AdapterMethod.Full)
+        var weight = Parameter(site.Module + ".weight", site.Out, site.In);
+        Replace(site, _op.Gemm(Rows(site.Input), weight, AddendOf(site), transB: true));
+        return new SiteParameters(site, 0, null, null, null, weight);
+    }
+
+    /// <summary>Inserts parameters and adapters at Linears that read the same value, and returns them.</summary>
+    /// <param name="sites">Linears of this graph.</param>
+    /// <param name="hasS">Whether there is an S between A and B.</param>
+    /// <param name="rank">Rank r, at most min(in, out) of each.</param>
+    /// <param name="scale">Factor of the adapter path: alpha / r, or 1.</param>
+    public IReadOnlyList<SiteParameters> Adapt(IReadOnlyList<LinearSite> sites, bool hasS, int rank, float scale)
+    {
+        var parameters = sites.Select(site => new SiteParameters(site, rank,
+            Parameter(site.Module + ".A", rank, site.In),
+            hasS ? Parameter(site.Module + ".S", rank) : null,
+            Parameter(site.Module + ".B", site.Out, rank), null)).ToArray();
+        _op.Scope = "sorsa/" + sites[0].Module;
+        var x = Rows(sites[0].Input);
+        var narrow = _op.Gemm(x, Stacked(parameters.Select(p => p.A!)), transB: true);
+        if (hasS)
+            narrow = _op.Mul(narrow, Stacked(parameters.Select(p => p.S!)));
+        var parts = sites.Count == 1 ? [narrow] : _op.Split(narrow, 1, [.. Enumerable.Repeat((long)rank, sites.Count)]);
+        for (var i = 0; i < sites.Count; i++)
         {
-            var weight = Parameter(site.Module + ".weight", site.Out, site.In);
-            Replace(site, _op.Gemm(Rows(site.Input), weight, AddendOf(site), transB: true));
-            return new SiteParameters(site, 0, null, null, null, weight);
+            _op.Scope = "sorsa/" + sites[i].Module;
+            Replace(sites[i], _op.Gemm(parts[i], parameters[i].B!, FrozenProduct(sites[i], x), transB: true, alpha: scale));
         }
-        var a = Parameter(site.Module + ".A", rank, site.In);
-        var s = method == AdapterMethod.Sorsa ? Parameter(site.Module + ".S", rank) : null;
-        var b = Parameter(site.Module + ".B", site.Out, rank);
-        var x = Rows(site.Input);
-        var narrow = _op.Gemm(x, a, transB: true);
-        if (s is not null)
-            narrow = _op.Mul(narrow, s);
-        Replace(site, _op.Gemm(narrow, b, FrozenProduct(site, x), transB: true, alpha: scale));
-        return new SiteParameters(site, rank, a, s, b, null);
+        return parameters;
     }
 
     /// <summary>Rewrites a Linear that is not trained.</summary>
@@ -93,6 +103,8 @@ public sealed class AdaptedGraph
 
     private Value? AddendOf(LinearSite site) => site is { Addend: { Shape: { } shape } addend, SliceStart: { } start }
         ? _op.Slice(addend, shape.Count - 1, start, start + site.Out) : site.Addend;
+
+    private Value Stacked(IEnumerable<Value> parts) => parts.ToArray() is var all && all.Length == 1 ? all[0] : _op.Concat(0, all);
 
     private Value Parameter(string name, params long[] shape)
     {

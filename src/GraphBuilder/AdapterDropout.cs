@@ -7,7 +7,7 @@ namespace SorsaOrt.GraphBuilder;
 /// <remarks>
 /// x·Aᵀ becomes (x ∘ m)·Aᵀ / (1 − p), m being 0 with probability p, so its expectation stays. ONNX Runtime's random operators keep a state of
 /// their own from run to run, which no checkpoint holds; here m follows from one random odd number per token, the input <c>dropout_keys</c>:
-/// an element is dropped where key·salt·column, wrapped around 2⁶⁴, is below the p-quantile. Salt (one per adapter) and column (one per
+/// an element is dropped where key·salt·column, wrapped around 2⁶⁴, is below the p-quantile. Salt (one per product: adapters whose A are stacked drop the same elements) and column (one per
 /// input feature) are random odd constants. Source: multiply-shift hashing, Dietzfelbinger et al., J. Algorithms 25 (1997) 19.
 /// </remarks>
 public static class AdapterDropout
@@ -30,12 +30,16 @@ public static class AdapterDropout
         var ofLabels = op.Gather(ofTokens, positions);
         var threshold = op.Integers(Quantile(probability));
         var columns = new Dictionary<int, Value>();
+        var done = new HashSet<Node>();
         foreach (var site in sites)
         {
+            var products = Products(site.A!).Where(done.Add).ToArray();
+            if (products.Length == 0)
+                continue;
             if (!columns.TryGetValue(site.Site.In, out var column))
                 columns[site.Site.In] = column = op.Integers([.. Enumerable.Range(0, site.Site.In).Select(_ => Odd(random))]);
             var salt = op.Integers(Odd(random));
-            foreach (var (product, _) in site.A!.Uses.ToArray())
+            foreach (var product in products)
             {
                 var x = product.Inputs[0]!;
                 var keys = Dim.Same(x.Shape![0], positions.Shape![0]) ? ofLabels : ofTokens;
@@ -47,6 +51,9 @@ public static class AdapterDropout
         graph.RemoveUnused();
         graph.SortTopologically();
     }
+
+    // x·Aᵀ, A stacked with others or alone.
+    private static IEnumerable<Node> Products(Value a) => a.Uses.SelectMany(u => u.Node.Is("Concat") ? u.Node.Output.Uses.Select(stacked => stacked.Node) : [u.Node]);
 
     private static long Odd(Xoshiro256 random) => unchecked((long)(random.NextUInt64() | 1));
 

@@ -21,7 +21,7 @@ public static class LabelRows
         op.Scope = "sorsa/labelled";
         var gathered = new Dictionary<Value, Value>();
         foreach (var node in region)
-            gathered[node.Output] = AtRows(node);
+            AtRows(node);
         graph.RemoveOutputs(o => ReferenceEquals(o, logits));
         return Row(logits);
 
@@ -37,13 +37,20 @@ public static class LabelRows
             return row;
         }
 
-        Value AtRows(Node node)
+        void AtRows(Node node)
         {
             if (node.Is("Reshape"))
-                return Row(node.Inputs[0]!);
-            var outputs = op.Emit(node.OpType, node.Domain, 1, node.Inputs.Select(i => i is null ? null : Row(i)), node.Attributes.Values);
-            outputs[0].Type ??= new TensorType(node.Output.ElementType, [positions.Shape![0], node.Output.Shape![^1]]);
-            return outputs[0];
+            {
+                gathered[node.Output] = Row(node.Inputs[0]!);
+                return;
+            }
+            IEnumerable<NodeAttribute> attributes = node.Is("Split") ? [NodeAttribute.Of("axis", -1)] : node.Attributes.Values;
+            var outputs = op.Emit(node.OpType, node.Domain, node.Outputs.Count, node.Inputs.Select(i => i is null ? null : Row(i)), attributes);
+            for (var i = 0; i < outputs.Count; i++)
+            {
+                outputs[i].Type ??= new TensorType(node.Outputs[i]!.ElementType, [positions.Shape![0], node.Outputs[i]!.Shape![^1]]);
+                gathered[node.Outputs[i]!] = outputs[i];
+            }
         }
     }
 
@@ -55,8 +62,8 @@ public static class LabelRows
         foreach (var node in graph.Nodes.Reverse())
         {
             var isEnd = node.Outputs.Contains(logits);
-            if (node.Outputs.Count(o => o is not null) != 1 || !(isEnd || node.Output.Uses.Count > 0)
-                || !node.Output.Uses.All(u => region.Contains(u.Node)) || !ActsOnTokensAlone(node))
+            if (node.Outputs.Contains(null) || node.Outputs.Count > 1 && !node.Is("Split") || !(isEnd || node.Outputs.Any(o => o!.Uses.Count > 0))
+                || !node.Outputs.All(o => o!.Uses.All(u => region.Contains(u.Node))) || !ActsOnTokensAlone(node))
                 continue;
             region.Add(node);
             ordered.Add(node);
@@ -67,12 +74,14 @@ public static class LabelRows
 
     private static bool ActsOnTokensAlone(Node node)
     {
-        if (!IsTokens(node.Output) || node.Inputs.Count == 0 || node.Inputs[0] is not { } first)
+        if (!node.Outputs.All(o => IsTokens(o!)) || node.Inputs.Count == 0 || node.Inputs[0] is not { } first)
             return false;
         if (node.Is("Reshape"))
             return IsTokens(first) && Dim.Same(first.Shape![^1], node.Output.Shape![^1]);
         if (node.Is("Gemm"))
             return node.Int("transA", 0) == 0 && IsTokens(first) && node.Inputs.Skip(1).All(i => i is null || i.Shape is { Count: <= 1 } || IsTokens(i) || i.Shape is { Count: 2 } && ReferenceEquals(i, node.Inputs[1]));
+        if (node.Is("Split"))
+            return IsTokens(first) && node.Int("axis", 0) is var cut && (cut == -1 || cut == first.Shape!.Count - 1) && node.InputOrNull(1)?.Constant is not null;
         if (node.Is("MatMul"))
             return IsTokens(first) && node.Inputs[1]!.Shape is { Count: 2 } && !IsTokens(node.Inputs[1]!);
         if (node.Is("SimplifiedLayerNormalization"))

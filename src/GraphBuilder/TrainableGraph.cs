@@ -8,16 +8,23 @@ internal static class TrainableGraph
     {
         var adapted = new AdaptedGraph(prepared.Model.Graph, prepared.Builder, prepared.Tokens);
         var chosen = targets.ToHashSet();
-        var parameters = new List<SiteParameters>();
+        var parameters = new Dictionary<LinearSite, SiteParameters>();
+        // Looked at before anything is rewritten: a rewrite gives the next Linear another input.
+        var together = prepared.Sites.Where(chosen.Contains).GroupBy(s => s.Input).SelectMany(g => g.Select(s => (Site: s, Group: g.ToArray()))).ToDictionary(s => s.Site, s => s.Group);
         foreach (var site in prepared.Sites)
         {
-            if (chosen.Contains(site))
-                parameters.Add(adapted.Adapt(site, options.Method, options.Rank, options.Scale));
-            else
+            if (!chosen.Contains(site))
                 adapted.Keep(site);
+            else if (options.Method == AdapterMethod.Full)
+                parameters[site] = adapted.AdaptFully(site);
+            else if (!parameters.ContainsKey(site))
+            {
+                foreach (var p in adapted.Adapt(together[site], options.Method == AdapterMethod.Sorsa, options.Rank, options.Scale))
+                    parameters[p.Site] = p;
+            }
         }
         prepared.Model.Graph.RemoveUnused();
         prepared.Model.Graph.SortTopologically();
-        return parameters;
+        return [.. prepared.Sites.Where(chosen.Contains).Select(s => parameters[s])];
     }
 }
