@@ -20,12 +20,12 @@ public sealed record EngineOptions
     /// </summary>
     public bool PackWeights { get; init; }
 
-    /// <summary>Whether weights are packed where nobody says: when they take less than a quarter of the memory there is, and layers are not recomputed to save some.</summary>
+    /// <summary>Whether weights are packed where nobody says: <see cref="WeightPacking"/>.</summary>
     public static bool PacksByDefault(ArtifactSet artifacts)
     {
         ArgumentNullException.ThrowIfNull(artifacts);
-        return artifacts.Manifest.Recompute == Recomputation.None
-            && (!artifacts.Has(ArtifactFiles.FrozenData) || new FileInfo(artifacts.PathOf(ArtifactFiles.FrozenData)).Length < GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4);
+        var frozen = artifacts.Has(ArtifactFiles.FrozenData) ? new FileInfo(artifacts.PathOf(ArtifactFiles.FrozenData)).Length : 0;
+        return WeightPacking.IsDefault(artifacts.Manifest.Recompute, frozen);
     }
 
     /// <summary>Where ONNX Runtime writes a profile of the training model's runs: the beginning of a path; null for none.</summary>

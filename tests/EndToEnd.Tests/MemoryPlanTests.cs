@@ -21,7 +21,7 @@ public sealed class MemoryPlanTests
         var before = Sorsa.Run(["inspect", "--model", scratch["model.onnx"], "--rank", "8", "--recompute", recompute, .. batch]).Expect(0).Json.GetProperty("memory");
         Sorsa.Run("build-artifacts", "--model", scratch["model.onnx"], "--out", scratch["artifacts"], "--rank", "8", "--recompute", recompute).Expect(0);
         var planned = Sorsa.Run(["inspect", "--model", scratch["artifacts"], .. batch]).Expect(0).Json.GetProperty("memory");
-        foreach (var part in new[] { "frozen_weights", "adapters", "gradients", "moments", "activations", "peak" })
+        foreach (var part in new[] { "frozen_weights", "packed_weights", "adapters", "gradients", "moments", "activations", "peak" })
             Assert.Equal(Bytes(before, part), Bytes(planned, part));
         Assert.Equal(0, planned.GetProperty("unknown_sizes").GetInt32());
 

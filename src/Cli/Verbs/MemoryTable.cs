@@ -13,6 +13,8 @@ internal static class MemoryTable
             $"memory of training on {plan.Lengths.Batch} × {plan.Lengths.Sequence} tokens, {plan.Lengths.Labels} of them with a label (CPU):"));
         Row("program and runtime", plan.Runtime, "");
         Row("frozen weights", plan.FrozenWeights, "mapped from the file");
+        if (plan.PackedWeights > 0)
+            Row("packed weights", plan.PackedWeights, "more than the weights themselves; none with --no-pack-weights");
         Row("adapters", plan.Adapters, "");
         Row("gradients", plan.Gradients, "");
         Row("moments", plan.Moments, "");
@@ -32,6 +34,7 @@ internal static class MemoryTable
         plan.Lengths.Labels,
         plan.Runtime,
         plan.FrozenWeights,
+        plan.PackedWeights,
         plan.Adapters,
         plan.Gradients,
         plan.Moments,

@@ -31,7 +31,8 @@ public static class PlannedModel
         Value[] parameters = [.. TrainableGraph.Adapt(prepared, targets, options).SelectMany(a => a.All)];
         LossAndGradients.AddLoss(graph, prepared.Builder, graph.Outputs[0]);
         LossAndGradients.AddGradients(graph, prepared.Builder, parameters, options.Recompute);
-        return MemoryPlan.Of(graph, [.. parameters.Select(p => lengths.BytesOf(p.Type)!.Value / sizeof(float))], lengths);
+        TiedWeights.LeaveUnpacked(graph);
+        return MemoryPlan.Of(graph, [.. parameters.Select(p => lengths.BytesOf(p.Type)!.Value / sizeof(float))], lengths, options.Recompute);
     }
 
     private static ComputedTensor Planned(ElementType type, long[] shape) => new(type, shape, () => throw new InvalidOperationException("A plan has no weights."));
