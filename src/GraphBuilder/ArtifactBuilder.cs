@@ -341,7 +341,7 @@ public sealed class ArtifactBuilder : IDisposable
         TakesSegments = _takesSegments,
         VocabularySize = vocabulary,
         HiddenSize = hiddenSize,
-        Layers = Math.Max(1, _prepared.Sites.Select(s => LayerOf(s.Module)).Max() + 1),
+        Layers = _prepared.Layers,
         Targets = [.. _targets.Select(Describe)],
         Parameters = _parameters,
         ParameterCount = _parameterCount,
@@ -364,11 +364,4 @@ public sealed class ArtifactBuilder : IDisposable
         ResidualLoss = LossOf(site)?.OfResidual,
         WeightLoss = LossOf(site)?.OfWeight,
     };
-
-    private static int LayerOf(string module)
-    {
-        var parts = module.Split('.');
-        var at = Array.IndexOf(parts, "layers");
-        return at >= 0 && at + 1 < parts.Length && int.TryParse(parts[at + 1], out var layer) ? layer : 0;
-    }
 }

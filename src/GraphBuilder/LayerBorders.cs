@@ -77,6 +77,7 @@ internal static class LayerBorders
     private static int Readers(Value value, HashSet<Node> flow) => value.Uses.Count(u => flow.Contains(u.Node));
 
     // The one rank-3 float value that is gathered from a stored matrix by the token ids; null where there is none or more than one.
+    // Where lm_head's weight [hidden, vocabulary] is the embedding, as the GenAI builder has it, its columns are gathered and then turned.
     private static Value? Embedding(Graph graph, Value tokens)
     {
         var ids = new HashSet<Value> { tokens };
@@ -91,7 +92,7 @@ internal static class LayerBorders
         if (found.Count != 1)
             return null;
         var embedding = found[0];
-        while (embedding.Uses is [{ Node: var only }] && only.OpType is "Cast" or "Identity")
+        while (embedding.Uses is [{ Node: var only }] && only.OpType is "Cast" or "Identity" or "Transpose")
             embedding = only.Output;
         return embedding;
     }

@@ -15,6 +15,9 @@ public sealed record PreparedModel(Model Model, OpBuilder Builder, Value Tokens,
     public long Vocabulary => Logits.Shape?[^1].Value
         ?? throw new UnsupportedGraphException($"the vocabulary of '{Logits.Name}' could not be inferred ({Logits.Type})");
 
+    /// <summary>Transformer blocks, by the numbers in the names of the Linears; at least 1.</summary>
+    public int Layers => Math.Max(1, Sites.Select(s => LayerOf(s.Module)).DefaultIfEmpty(0).Max() + 1);
+
     /// <summary>Names of the inputs that hold tokens, in feeding order.</summary>
     public IReadOnlyList<string> TokenInputNames =>
         [.. TokenInputs.Known.Where(name => Model.Graph.Inputs.Any(i => i.Name == name))];
@@ -52,5 +55,12 @@ public sealed record PreparedModel(Model Model, OpBuilder Builder, Value Tokens,
         var sites = LinearSites.Find(graph);
         UnsupportedNodes.Refuse(graph, logits, sites, refused);
         return new PreparedModel(model, op, graph.Inputs.First(i => i.Name == TokenInputs.Known[0]), logits, sites);
+    }
+
+    private static int LayerOf(string module)
+    {
+        var parts = module.Split('.');
+        var at = Array.IndexOf(parts, "layers");
+        return at >= 0 && at + 1 < parts.Length && int.TryParse(parts[at + 1], out var layer) ? layer : 0;
     }
 }

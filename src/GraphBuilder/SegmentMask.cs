@@ -25,14 +25,16 @@ public sealed class SegmentMask
     private SegmentMask(OpBuilder op, Value segments, HashSet<Value> data) => (_op, _segments, _data) = (op, segments, data);
 
     /// <summary>Rewrites every attention of a prepared model.</summary>
-    /// <returns>Attentions rewritten; 0: none was found, and nothing changed.</returns>
+    /// <returns>
+    /// Attentions rewritten; 0: fewer were recognised than the model has layers, and nothing changed, since one left as it was would let samples see each other.
+    /// </returns>
     public static int Apply(PreparedModel model)
     {
         ArgumentNullException.ThrowIfNull(model);
         var graph = model.Model.Graph;
         var op = model.Builder;
         var attentions = graph.Nodes.Where(IsAttention).ToList();
-        if (attentions.Count == 0)
+        if (attentions.Count < model.Layers)
             return 0;
         op.Scope = "sorsa/segments";
         var data = DependingOn(graph, model.Tokens);

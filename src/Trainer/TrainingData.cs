@@ -67,7 +67,7 @@ internal sealed class TrainingData : IDisposable
         if (manifest.MaxPositions is { } most && options.MaxLength > most)
             throw new ConfigException($"--max-length is {options.MaxLength}, but the model takes at most {most} positions.");
         if (options.Packing && !manifest.TakesSegments)
-            throw new ConfigException("--packing cannot be used with these artifacts: no attention was found in the model whose mask could keep samples of a row apart. Train without --packing.");
+            throw new ConfigException("--packing cannot be used with these artifacts: not in every layer of the model an attention was found whose mask could keep samples of a row apart. Train without --packing.");
         var tokenizer = settings.Tokenizer is { } path ? Tokenizer.Load(resolve(path)) : null;
         var encoder = new RowEncoder(tokenizer, Template.Load(ResolveTemplate(settings, resolve)), options.MaxLength, manifest.VocabularySize);
         var rows = RowFile.Open(resolve(settings.Data), encoder.Check, settings.SkipBadRows);

@@ -14,14 +14,14 @@ public sealed class RecomputationTests
     private const int Layers = 5;
 
     public static TheoryData<string> Families => [.. Paths.SharedOrNull is null ? ["fixture"] : (string[])["fixture",
-        .. new[] { "optimum-with-past", "torchscript-opset14", "torchscript-opset17", "dynamo-opset18", "ort-extended" }]];
+        .. new[] { "optimum-with-past", "torchscript-opset14", "torchscript-opset17", "dynamo-opset18", "ort-extended", "genai-fp16-dml", "nano-llama-hd16/genai-fp32-cpu", "nano-llama-hd16/genai-fp32-cpu-unfused", "nano-llama-hd16/genai-fp16-cuda" }]];
 
     [Theory]
     [MemberData(nameof(Families))]
     public void Layer_GivesTheSameGradients_InLessMemory(string family)
     {
         using var folder = new TemporaryFolder();
-        var model = family == "fixture" ? Paths.Fixture("nano-llama", "optimum-no-past.onnx") : Paths.Shared("exports", "nano-llama", family, "model.onnx");
+        var model = family == "fixture" ? Paths.Fixture("nano-llama", "optimum-no-past.onnx") : Paths.Shared("exports", family.Contains('/', StringComparison.Ordinal) ? family : "nano-llama/" + family, "model.onnx");
         if (!File.Exists(model))
             Assert.Skip($"{model} is absent");
         var kept = Build(model, folder.At("none"), Recomputation.None);

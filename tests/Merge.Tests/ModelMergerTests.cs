@@ -1,3 +1,4 @@
+using System.Text.Json;
 using SorsaOrt.Artifacts;
 using SorsaOrt.GraphBuilder;
 using SorsaOrt.Ir;
@@ -85,6 +86,57 @@ public sealed class ModelMergerTests
             for (var i = 0; i < o.Length; i++)
                 Assert.Equal(o[i], n[i], i % 256 is >= 128 and < 192 ? 0 : tolerance * Math.Max(1, Math.Abs(o[i])));
         }
+    }
+
+    /// <summary><c>--dtype</c>: targets in that type behind a Cast, everything else as it was, and the logits within the type's rounding of the golden ones.</summary>
+    [Theory]
+    [InlineData("nano-llama/optimum-no-past", ElementType.Float16, 2e-3)]
+    [InlineData("nano-llama/optimum-no-past", ElementType.BFloat16, 2e-2)]
+    [InlineData("nano-llama-hd16/genai-fp16-cuda", ElementType.Float32, 2e-3)]
+    public void StoredInAnotherType_OnlyTargetsAre_AndLogitsAreWithinItsRounding(string family, ElementType type, double tolerance)
+    {
+        Assert.SkipWhen(Exports.FolderOrNull(family) is null, "../shared/exports is absent");
+        using var folder = new TemporaryFolder();
+        ArtifactBuilder.Build(new BuildOptions { ModelPath = Exports.Model(family), OutputFolder = folder.At("artifacts"), Rank = 8 });
+        var artifacts = ArtifactSet.Open(folder.At("artifacts"), Verification.Full);
+        ModelMerger.Merge(artifacts, null, folder.At("merged.onnx"), type, false);
+        using var before = OnnxReader.Read(Exports.Model(family));
+        using var after = OnnxReader.Read(folder.At("merged.onnx"));
+        var targets = artifacts.Manifest.Targets.Select(t => t.WeightName).ToHashSet();
+        foreach (var old in before.Graph.Initializers)
+        {
+            var now = after.Graph.FindInitializer(old.Name);
+            if (!targets.Contains(old.Name))
+            {
+                Assert.Equal(Bytes(old.Constant!), Bytes(now!.Constant!));
+                continue;
+            }
+            Assert.Null(now);
+            var stored = after.Graph.FindInitializer($"{old.Name}.{type.ShortName()}")!;
+            Assert.Equal((type, old.Constant!.Shape.Count), (stored.ElementType, stored.Constant!.Shape.Count));
+            var cast = Assert.Single(stored.Uses).Node;
+            Assert.Equal(("Cast", old.ElementType), (cast.OpType, (ElementType)cast.Int("to", 0)));
+        }
+        Assert.Equal(before.Graph.Inputs.Select(i => (i.Name, i.ElementType)), after.Graph.Inputs.Select(i => (i.Name, i.ElementType)));
+        Assert.Equal(before.Graph.Outputs.Select(o => (o.Name, o.ElementType)), after.Graph.Outputs.Select(o => (o.Name, o.ElementType)));
+        if (!family.EndsWith("no-past", StringComparison.Ordinal))
+            return;
+        var inputs = GoldenInputs(before.Graph);
+        var (golden, logits) = (Exports.Logits(family), OrtRun.Run(folder.At("merged.onnx"), inputs, ["logits"])["logits"].As<float>());
+        var mask = inputs["attention_mask"].As<long>();
+        // Row by row of tokens that are no padding.
+        var worst = golden.Zip(logits, (g, l) => Math.Abs(g - l)).Chunk(golden.Length / mask.Length).Where((_, token) => mask[token] == 1).Max(row => row.Max());
+        Assert.InRange(worst, 1e-7, tolerance * golden.Max(Math.Abs));
+    }
+
+    private static Dictionary<string, OrtTensor> GoldenInputs(Graph graph)
+    {
+        using var inputs = JsonDocument.Parse(File.ReadAllBytes(Paths.Fixture("nano-llama", "inputs.json")));
+        return graph.Inputs.ToDictionary(i => i.Name, i =>
+        {
+            var rows = inputs.RootElement.GetProperty(i.Name);
+            return OrtTensor.Of<long>([.. rows.EnumerateArray().SelectMany(r => r.EnumerateArray()).Select(v => v.GetInt64())], rows.GetArrayLength(), rows[0].GetArrayLength());
+        });
     }
 
     [Fact]
