@@ -32,6 +32,22 @@ public static unsafe class FlatBuffers
     /// <summary>A sink into an array.</summary>
     public static FlatSink Sink(float[] target) => (offset, elements) => elements.CopyTo(target.AsSpan(checked((int)offset)));
 
+    /// <summary>Whether each of <paramref name="length"/> elements is a number.</summary>
+    public static bool IsFinite(FlatView view, long length)
+    {
+        for (long offset = 0; offset < length;)
+        {
+            ReadOnlySpan<float> chunk = view(offset, (int)Math.Min(ChunkElements, length - offset));
+            foreach (float value in chunk)
+            {
+                if (!float.IsFinite(value))
+                    return false;
+            }
+            offset += chunk.Length;
+        }
+        return true;
+    }
+
     private static void Check(long offset, long count, long length)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(offset);

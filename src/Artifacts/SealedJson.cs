@@ -46,6 +46,14 @@ public static partial class SealedJson
         where T : class
     {
         byte[] bytes = ReadBytes(path, advice);
+        return (Parse<T>(bytes, path, version, advice), bytes);
+    }
+
+    /// <summary>As <see cref="Read"/>, of bytes that stand in the file <paramref name="path"/>.</summary>
+    /// <exception cref="ArtifactMismatchException">They are damaged or of another version; the message says what to do.</exception>
+    internal static T Parse<T>(byte[] bytes, string path, int version, string advice)
+        where T : class
+    {
         T value;
         try
         {
@@ -58,7 +66,7 @@ public static partial class SealedJson
         }
         if (!HasRightChecksum(bytes))
             throw new ArtifactMismatchException(path, $"{Text.Quote(path)} is damaged or was edited: it does not match its own checksum; {advice}");
-        return (value, bytes);
+        return value;
     }
 
     private static byte[] ReadBytes(string path, string advice)

@@ -11,7 +11,7 @@ internal static class SorsaCommand
 {
     private static readonly Type[] Verbs =
     [
-        typeof(ExportVerb), typeof(InspectVerb), typeof(BuildArtifactsVerb), typeof(TrainVerb), typeof(MergeVerb), typeof(ExportAdapterVerb), typeof(EvaluateVerb), typeof(GenerateVerb),
+        typeof(ExportVerb), typeof(InspectVerb), typeof(BuildArtifactsVerb), typeof(TrainVerb), typeof(MergeVerb), typeof(ExportAdapterVerb), typeof(ConvertCheckpointVerb), typeof(EvaluateVerb), typeof(GenerateVerb),
         typeof(ReportVerb), typeof(AnalyzeVerb), typeof(CompareVerb), typeof(DemoVerb),
     ];
 

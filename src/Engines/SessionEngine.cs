@@ -8,7 +8,7 @@ namespace SorsaOrt.Engines;
 /// same memory: the graph's last node for it is <c>out = buffer + new</c> with two inputs, which runs after <c>new</c> is complete and
 /// reads each element of the buffer no later than it writes it (Gemm with C = buffer first copies C to its output, here itself).
 /// </remarks>
-public sealed class SessionEngine : IDisposable
+public sealed class SessionEngine : ITrainingEngine
 {
     private readonly ArtifactSet _artifacts;
     private readonly EngineOptions _options;
@@ -59,15 +59,14 @@ public sealed class SessionEngine : IDisposable
         return new SessionEngine(artifacts, options);
     }
 
-    /// <summary>Updates made so far; set where the state was taken over from another process.</summary>
-    public long Step
-    {
-        get => _state.Step;
-        set => _state.Step = value;
-    }
+    /// <inheritdoc/>
+    public long Step => _state.Step;
 
-    /// <summary>The artifacts it works on.</summary>
+    /// <inheritdoc/>
     public ArtifactSet Artifacts => _artifacts;
+
+    /// <inheritdoc/>
+    public TrainingState State => _state;
 
     /// <summary>Trainable parameters, flat, as <see cref="Manifest.Parameters"/> lays them out.</summary>
     public FlatBuffer<float> Parameters => _state.Values;
@@ -81,7 +80,7 @@ public sealed class SessionEngine : IDisposable
     /// <summary>Adam's v, flat.</summary>
     public FlatBuffer<float> SecondMoments => _state.SecondMoments;
 
-    /// <summary>Forward and backward of a micro-batch; adds <paramref name="lossScale"/>·∂LossSum/∂P to the gradients. The result is not scaled.</summary>
+    /// <inheritdoc/>
     public StepResult Accumulate(in TokenBatch batch, double lossScale)
     {
         var training = _training ?? throw new InvalidOperationException("The engine was opened without training.");
@@ -92,8 +91,7 @@ public sealed class SessionEngine : IDisposable
         return new StepResult(_scalars[LossSumSlot], batch.LabelPositions.Length);
     }
 
-    /// <summary>Clips, adds the regulariser's gradient, makes an AdamW step with rate <paramref name="learningRate"/>, and zeroes the gradients.</summary>
-    /// <remarks>If the result is not finite nothing has been updated; the gradients are zeroed all the same.</remarks>
+    /// <inheritdoc/>
     public UpdateResult Update(AdamWOptions options, double learningRate)
     {
         var optimizer = _optimizer ?? throw new InvalidOperationException("The engine was opened without training.");
@@ -102,13 +100,14 @@ public sealed class SessionEngine : IDisposable
         return result;
     }
 
-    /// <summary>Forgets the micro-batches since the last update.</summary>
+    /// <inheritdoc/>
     public void DiscardGradients() => _state.Gradients.Clear();
 
-    /// <summary>Whether every parameter and moment is a number: a checkpoint of anything else is worth nothing.</summary>
-    public bool IsFinite => IsAllFinite(_state.Values) && IsAllFinite(_state.FirstMoments) && IsAllFinite(_state.SecondMoments);
+    /// <inheritdoc/>
+    public bool IsFinite => FlatBuffers.IsFinite(_state.Values.View(), _state.Values.Length) && FlatBuffers.IsFinite(_state.FirstMoments.View(), _state.FirstMoments.Length)
+        && FlatBuffers.IsFinite(_state.SecondMoments.View(), _state.SecondMoments.Length);
 
-    /// <summary>Writes parameters and moments; the caller commits the checkpoint.</summary>
+    /// <inheritdoc/>
     public void Save(CheckpointWriter checkpoint)
     {
         ArgumentNullException.ThrowIfNull(checkpoint);
@@ -118,7 +117,8 @@ public sealed class SessionEngine : IDisposable
         checkpoint.WriteMoments(_state.FirstMoments.View(), _state.SecondMoments.View());
     }
 
-    /// <summary>Takes the parameters of a checkpoint, and where the engine trains its moments and count of steps too.</summary>
+    /// <inheritdoc/>
+    /// <remarks>Opened without training, it takes the parameters alone.</remarks>
     public void Load(Checkpoint checkpoint)
     {
         ArgumentNullException.ThrowIfNull(checkpoint);
@@ -130,7 +130,7 @@ public sealed class SessionEngine : IDisposable
         DiscardGradients();
     }
 
-    /// <summary>Loss of a batch, without gradients.</summary>
+    /// <inheritdoc/>
     public StepResult Evaluate(in TokenBatch batch) => new(Evaluation.Loss(batch), batch.LabelPositions.Length);
 
     /// <summary>Logits [N, vocabulary] at <see cref="TokenBatch.LabelPositions"/>; they hold until the next call.</summary>
@@ -164,19 +164,6 @@ public sealed class SessionEngine : IDisposable
                 .Output(GraphNames.GradientOut(p.Name), _state.Gradients.View(p.Offset, shape));
         }
         return run;
-    }
-
-    private static bool IsAllFinite(FlatBuffer<float> buffer)
-    {
-        for (long offset = 0; offset < buffer.Length; offset += FlatBuffers.ChunkElements)
-        {
-            foreach (var value in buffer.Slice(offset, (int)Math.Min(FlatBuffers.ChunkElements, buffer.Length - offset)))
-            {
-                if (!float.IsFinite(value))
-                    return false;
-            }
-        }
-        return true;
     }
 
     private T Own<T>(T resource) where T : IDisposable

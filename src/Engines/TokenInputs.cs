@@ -13,6 +13,9 @@ internal static class GraphNames
     public const string LossSum = "loss_sum";
     public const string Logits = "logits";
 
+    /// <summary>Output of the official training model alone: ‖gradient so far‖².</summary>
+    public const string SquaredGradientNorm = "gradient_sum_of_squares";
+
     /// <summary>Input that holds a parameter's gradient so far.</summary>
     public static string GradientIn(string parameter) => parameter + "_grad.accumulation.buffer";
 

@@ -3,7 +3,7 @@ using SorsaOrt.Artifacts;
 namespace SorsaOrt.Engines;
 
 /// <summary>Parameters, gradients and both Adam moments, each in one flat buffer, and the number of updates made.</summary>
-internal sealed class TrainingState : IDisposable
+public sealed class TrainingState : IDisposable
 {
     /// <summary>Zeroed state of <paramref name="length"/> elements for <paramref name="parameters"/>; gradients and moments only where <paramref name="training"/>.</summary>
     public TrainingState(IReadOnlyList<TrainedParameter> parameters, long length, bool training)

@@ -96,7 +96,7 @@ public sealed class ArtifactBuilder : IDisposable
             AdapterDropout.Insert(graph, _prepared.Builder, adapted, _options.Dropout, _options.Seed);
         LossAndGradients.AddGradients(graph, _prepared.Builder, [.. adapted.SelectMany(a => a.All)], _options.Recompute);
         if (IsOfficial)
-            InPlaceAccumulation.Run(_prepared.Model);
+            InPlaceAccumulation.Run(_prepared.Model, _prepared.Builder);
         else
             TiedWeights.LeaveUnpacked(graph);
         WriteModel(_prepared.Model, ArtifactFiles.TrainingModel, frozen);

@@ -95,6 +95,15 @@ public sealed class Ranks : IDisposable
             _mpi.Broadcast((byte*)Address(values), values.ByteLength);
     }
 
+    /// <summary>Gives every rank the parameters and moments of the first.</summary>
+    public void TakeFirst(TrainingState state)
+    {
+        ArgumentNullException.ThrowIfNull(state);
+        TakeFirst(state.Values);
+        TakeFirst(state.FirstMoments);
+        TakeFirst(state.SecondMoments);
+    }
+
     /// <summary>Gives every rank the values of the first.</summary>
     public unsafe void TakeFirst(Span<long> values)
     {

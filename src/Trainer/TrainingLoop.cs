@@ -12,7 +12,7 @@ internal sealed class TrainingLoop
     private const int MostRowsNamed = 16;
 
     private readonly RunRecord _record;
-    private readonly SessionEngine _engine;
+    private readonly ITrainingEngine _engine;
     private readonly TrainingData _data;
     private readonly CheckpointStore _checkpoints;
     private readonly RunPosition _position;
@@ -33,21 +33,12 @@ internal sealed class TrainingLoop
     private double _tokensPerSecond;
 
     /// <summary>The loop of an opened run; <paramref name="metrics"/> only where this rank writes.</summary>
-    public TrainingLoop(RunRecord record, SessionEngine engine, TrainingData data, CheckpointStore checkpoints, RunPosition position, Ranks ranks, MetricsLog? metrics, Action<TrainingProgress> progress)
+    public TrainingLoop(RunRecord record, ITrainingEngine engine, TrainingData data, CheckpointStore checkpoints, RunPosition position, Ranks ranks, MetricsLog? metrics, Action<TrainingProgress> progress)
     {
         (_record, _engine, _data, _checkpoints, _position, _ranks, _metrics, _progress) = (record, engine, data, checkpoints, position, ranks, metrics, progress);
         _options = record.Settings.Training;
         _schedule = new LearningRateSchedule(_options.Schedule, _options.LearningRate, record.TotalSteps, _options.Warmup);
-        _adamW = new AdamWOptions
-        {
-            Beta1 = _options.Beta1,
-            Beta2 = _options.Beta2,
-            Epsilon = _options.Epsilon,
-            WeightDecay = _options.WeightDecay,
-            MaxGradNorm = _options.MaxGradNorm,
-            // η is the peak, not the scheduled rate, and the reference's accelerator divides every loss it sees by K.
-            RegularizerStrength = _options.Gamma / (_options.LearningRate * _options.Accumulation),
-        };
+        _adamW = _options.ToAdamW();
         _batches = [.. Enumerable.Range(0, _options.Accumulation / ranks.Count).Select(_ => new Batch())];
         _firstStep = engine.Step;
         _isSaved = ranks.Sum(1, sums => sums[0] = ranks.IsFirst && checkpoints.List().Count > 0 ? 1 : 0)[0] > 0;
@@ -112,7 +103,8 @@ internal sealed class TrainingLoop
         });
         if (losses[2] > 0)
             return false;
-        _ranks.Sum(_engine.Gradients);
+        if (_engine.State is { } state)
+            _ranks.Sum(state.Gradients);
         _ranks.Together(() =>
         {
             var rate = _schedule.Rate(_engine.Step);
@@ -208,9 +200,8 @@ internal sealed class TrainingLoop
         if (!_isSaved)
         {
             // What is saved is what every rank goes on with, also where the processors of their machines round differently.
-            _ranks.TakeFirst(_engine.Parameters);
-            _ranks.TakeFirst(_engine.FirstMoments);
-            _ranks.TakeFirst(_engine.SecondMoments);
+            if (_engine.State is { } state)
+                _ranks.TakeFirst(state);
             _ranks.Together(() =>
             {
                 if (!_engine.IsFinite)

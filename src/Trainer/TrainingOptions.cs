@@ -1,4 +1,5 @@
 using System.Globalization;
+using SorsaOrt.Engines;
 using System.Text.Json.Serialization;
 using SorsaOrt.Artifacts;
 
@@ -88,6 +89,18 @@ public sealed record TrainingOptions
 
     /// <summary>Seed of the order of rows and of all else that is random.</summary>
     public long Seed { get; init; }
+
+    /// <summary>The numbers of an optimizer step.</summary>
+    /// <remarks>η is the peak, not the scheduled rate, and the reference's accelerator divides every loss it sees by K: γ/(η·K).</remarks>
+    public AdamWOptions ToAdamW() => new()
+    {
+        Beta1 = Beta1,
+        Beta2 = Beta2,
+        Epsilon = Epsilon,
+        WeightDecay = WeightDecay,
+        MaxGradNorm = MaxGradNorm,
+        RegularizerStrength = Gamma / (LearningRate * Accumulation),
+    };
 
     /// <summary>Checks every value.</summary>
     /// <returns>The options themselves.</returns>

@@ -11,14 +11,14 @@ namespace SorsaOrt.Trainer;
 /// </remarks>
 public sealed class TrainingRun : IDisposable
 {
-    private readonly SessionEngine _engine;
+    private readonly ITrainingEngine _engine;
     private readonly TrainingData _data;
     private readonly CheckpointStore _checkpoints;
     private readonly RunPosition _position;
     private readonly Ranks _ranks;
     private readonly List<string> _notes = [];
 
-    private TrainingRun(string folder, RunRecord record, SessionEngine engine, TrainingData data, RunPosition position, Ranks ranks)
+    private TrainingRun(string folder, RunRecord record, ITrainingEngine engine, TrainingData data, RunPosition position, Ranks ranks)
     {
         (Record, _engine, _data, _position, _ranks) = (record, engine, data, position, ranks);
         _checkpoints = new CheckpointStore(folder);
@@ -63,7 +63,7 @@ public sealed class TrainingRun : IDisposable
                 {
                     Device = DeviceOf(settings).ToString(),
                     Threads = settings.Threads > 0 ? settings.Threads : ranks.ShareOfProcessors,
-                    PackWeights = settings.PackWeights ?? EngineOptions.PacksByDefault(artifacts),
+                    PackWeights = settings.PackWeights ?? (settings.Engine == RunSettings.Ort && EngineOptions.PacksByDefault(artifacts)),
                 };
                 inputs = new Inputs(resolved, artifacts, path => path);
                 record = new RunRecord
@@ -102,8 +102,9 @@ public sealed class TrainingRun : IDisposable
     /// <summary>Opens a run to go on from its newest whole checkpoint, or from the start where it has none yet.</summary>
     /// <param name="runFolder">The run.</param>
     /// <param name="ranks">The processes that train together, as many as before or not; null: this one alone.</param>
+    /// <param name="engine">The engine to go on with, by name; null: the one it was begun with. Another one goes on from the same parameters, moments and step, and rounds differently.</param>
     /// <exception cref="ArtifactMismatchException">The run, its artifacts or its data are damaged or not those it began with.</exception>
-    public static TrainingRun Resume(string runFolder, Ranks? ranks = null)
+    public static TrainingRun Resume(string runFolder, Ranks? ranks = null, string? engine = null)
     {
         ranks ??= Ranks.Alone;
         var store = new CheckpointStore(runFolder);
@@ -117,7 +118,7 @@ public sealed class TrainingRun : IDisposable
             record = RunRecord.Read(runFolder);
             if (hasCheckpoint && !record.Owns(store.NewestState().Options))
                 throw new ArtifactMismatchException(store.Folder, $"The newest checkpoint in '{store.Folder}' is not of the run that '{RunRecord.FileName}' beside it describes. Put the run's own files back, or train anew.");
-            CheckShares(record.Settings, ranks);
+            CheckShares(record.Settings.On(engine).Validated(), ranks);
         });
         record = TakeFirst(ranks, record);
         Inputs? inputs = null;
@@ -129,7 +130,7 @@ public sealed class TrainingRun : IDisposable
             {
                 var artifacts = ArtifactSet.Open(record.Resolve(record.Settings.Artifacts), Verification.Full);
                 CheckArtifacts(record, artifacts, store.RunFolder);
-                inputs = new Inputs(record.Settings, artifacts, record.Resolve);
+                inputs = new Inputs(record.Settings.On(engine), artifacts, record.Resolve);
                 CheckInputs(record, inputs.Data.Inputs(record.Settings, record.Resolve));
                 if (!ranks.IsFirst)
                     return;
@@ -145,6 +146,8 @@ public sealed class TrainingRun : IDisposable
             position = TakeFirst(ranks, inputs!.Engine, position);
             var run = new TrainingRun(runFolder, record, inputs.Engine, inputs.Data, position, ranks);
             run._notes.AddRange(warnings);
+            if (engine is not null && engine != record.Settings.Engine)
+                run._notes.Add($"the run was begun with --engine {record.Settings.Engine} and goes on with {engine}: from the same parameters and moments, but rounded differently");
             return run;
         }
         catch
@@ -176,6 +179,8 @@ public sealed class TrainingRun : IDisposable
 
     private static void CheckShares(RunSettings settings, Ranks ranks)
     {
+        if (settings.Engine == RunSettings.OrtTraining && ranks.Count > 1)
+            throw new ConfigException("--engine ort-training trains in one process: the official runtime does not hand its gradients out to be summed. Use --engine ort under mpirun.");
         if (settings.Training.Accumulation % ranks.Count != 0)
         {
             throw new ConfigException($"--accumulation {settings.Training.Accumulation} cannot be divided among {ranks.Count} ranks: it counts the micro-batches of a step over all of them, "
@@ -186,16 +191,14 @@ public sealed class TrainingRun : IDisposable
     private static RunRecord TakeFirst(Ranks ranks, RunRecord? record) =>
         ranks.Count == 1 ? record! : RunRecord.FromJson(ranks.TakeFirst(ranks.IsFirst ? record!.ToJson() : []));
 
-    private static RunPosition TakeFirst(Ranks ranks, SessionEngine engine, RunPosition position)
+    private static RunPosition TakeFirst(Ranks ranks, ITrainingEngine engine, RunPosition position)
     {
-        if (ranks.Count == 1)
+        if (ranks.Count == 1 || engine.State is not { } state)
             return position;
-        ranks.TakeFirst(engine.Parameters);
-        ranks.TakeFirst(engine.FirstMoments);
-        ranks.TakeFirst(engine.SecondMoments);
-        long[] numbers = [engine.Step, .. position.ToNumbers()];
+        ranks.TakeFirst(state);
+        long[] numbers = [state.Step, .. position.ToNumbers()];
         ranks.TakeFirst(numbers);
-        engine.Step = numbers[0];
+        state.Step = numbers[0];
         return RunPosition.FromNumbers(numbers.AsSpan(1));
     }
 
@@ -204,7 +207,7 @@ public sealed class TrainingRun : IDisposable
     {
         try
         {
-            return Device.Parse(settings.Device);
+            return settings.Engine == RunSettings.OrtTraining ? Device.Cpu : Device.Parse(settings.Device);
         }
         catch (EngineException e)
         {
@@ -266,7 +269,7 @@ public sealed class TrainingRun : IDisposable
             Data = TrainingData.Open(settings, Artifacts.Manifest, resolve);
             try
             {
-                Engine = SessionEngine.Open(Artifacts, new EngineOptions { Device = DeviceOf(settings), Threads = settings.Threads, PackWeights = settings.PackWeights ?? false });
+                Engine = RunEngine.Open(settings, DeviceOf(settings), Artifacts);
             }
             catch
             {
@@ -279,7 +282,7 @@ public sealed class TrainingRun : IDisposable
 
         public TrainingData Data { get; }
 
-        public SessionEngine Engine { get; }
+        public ITrainingEngine Engine { get; }
 
         public void Dispose()
         {

@@ -70,6 +70,10 @@ public sealed class OrtCheckpoint : IDisposable
     /// <summary>A view of a float32 tensor's elements, valid until <see cref="Dispose"/>.</summary>
     public ReadOnlySpan<float> Floats(OrtCheckpointTensor tensor) => MemoryMarshal.Cast<byte, float>(Data(tensor));
 
+    /// <summary>The text property of that name, which a program may keep in a checkpoint; null where there is none.</summary>
+    /// <exception cref="ArtifactMismatchException">The properties break the format.</exception>
+    public string? Property(string name) => OrtCheckpointStructure.Property(Path, Bytes, name);
+
     /// <inheritdoc/>
     public void Dispose()
     {

@@ -40,6 +40,22 @@ internal sealed record OrtCheckpointStructure(
         return new OrtCheckpointStructure(trainable, frozen, nominal, ReadGroup(reader, root, externalLength));
     }
 
+    /// <summary>Value of a text property; null where it is absent.</summary>
+    public static string? Property(string path, ReadOnlySpan<byte> bytes, string name)
+    {
+        var reader = new FlatReader(path, bytes);
+        int bag = reader.Table(reader.Root(Identifier), 3, "PropertyBag");
+        if (bag == 0 || reader.Vector(bag, 2, sizeof(int), "strings") is not { } texts)
+            return null;
+        for (int i = 0; i < texts.Count; i++)
+        {
+            int property = reader.Element(texts, i, "strings");
+            if (reader.Name(property, 0, $"strings[{i}]") == name)
+                return reader.Text(property, 1, $"the property {Text.Quote(name)}");
+        }
+        return null;
+    }
+
     private static List<OrtCheckpointTensor> Tensors(
         FlatReader reader, int table, int id, string what, HashSet<string> names, bool nominal, long? externalLength)
     {

@@ -18,8 +18,10 @@ public static class OrtCheckpointWriter
     /// <param name="parameters">Names and shapes, with their places in the flat buffers.</param>
     /// <param name="values">The parameters' values.</param>
     /// <param name="optimizer">The optimizer's state, or null before the first step.</param>
+    /// <param name="properties">Texts by name that the file keeps too.</param>
     /// <exception cref="IOException">All of it takes more than the 2 GiB of a FlatBuffers file.</exception>
-    public static void Write(Stream stream, IReadOnlyList<TrainedParameter> parameters, FlatView values, OrtOptimizerValues? optimizer = null)
+    public static void Write(Stream stream, IReadOnlyList<TrainedParameter> parameters, FlatView values, OrtOptimizerValues? optimizer = null,
+        IReadOnlyDictionary<string, string>? properties = null)
     {
         var module = new FlatTable()
             .Tables(0, parameters.Select(p => Tensor(p.Name, p, values)))
@@ -27,6 +29,8 @@ public static class OrtCheckpointWriter
         var root = new FlatTable().Int(0, OrtCheckpointStructure.Version).Table(1, module);
         if (optimizer is not null)
             root.Tables(2, [Group(parameters, optimizer)]);
+        if (properties is not null)
+            root.Table(3, new FlatTable().Tables(0, []).Tables(1, []).Tables(2, properties.Select(p => new FlatTable().String(0, p.Key).String(1, p.Value))));
         FlatWriter.Write(stream, OrtCheckpointStructure.Identifier, root);
     }
 

@@ -159,6 +159,9 @@ internal sealed class BuildArtifactsVerb : VerbOptions
         };
     }
 
+    // What the official runtime takes until it is told another.
+    private const double OfficialLearningRate = 1e-3;
+
     private OfficialOptimizerOptions OfficialOptimizer(ArtifactFormat format)
     {
         (string Name, double? Value, double Least)[] given =
@@ -177,9 +180,7 @@ internal sealed class BuildArtifactsVerb : VerbOptions
         {
             MaxGradNorm = MaxGradNorm ?? defaults.MaxGradNorm,
             WeightDecay = WeightDecay ?? defaults.WeightDecay,
-            Gamma = Gamma ?? defaults.Gamma,
-            LearningRate = LearningRate ?? defaults.LearningRate,
-            Accumulation = Accumulation ?? defaults.Accumulation,
+            RegularizerStrength = (Gamma ?? 0) / ((LearningRate ?? OfficialLearningRate) * (Accumulation ?? 1)),
         };
     }
 }

@@ -87,8 +87,8 @@ internal sealed class TrainVerb : VerbOptions
     [Option("device", Default = "auto", MetaValue = "cpu|cuda[:N]|directml[:N]|auto", HelpText = "Where to run.")]
     public string Device { get; set; } = "auto";
 
-    [Option("engine", Default = "ort", MetaValue = "ort|ort-training", HelpText = "ort: plain sessions of ONNX Runtime.")]
-    public string Engine { get; set; } = "ort";
+    [Option("engine", MetaValue = "ort|ort-training", HelpText = "ort (default): plain sessions of ONNX Runtime. ort-training: its official training runtime, where the build holds it.")]
+    public string? Engine { get; set; }
 
     [Option("threads", HelpText = "Threads; default: all processors, shared among the ranks of a machine.")]
     public int? Threads { get; set; }
@@ -181,7 +181,7 @@ internal sealed class TrainVerb : VerbOptions
     // A run keeps its own settings. Threads and device may be named again, as scripts do, but not changed: another number rounds differently.
     private TrainingRun Resumed(string folder, Ranks ranks)
     {
-        var run = TrainingRun.Resume(folder, ranks);
+        var run = TrainingRun.Resume(folder, ranks, Engine);
         try
         {
             ranks.Together(() => CheckUnchanged(run.Record.Settings));
@@ -221,7 +221,7 @@ internal sealed class TrainVerb : VerbOptions
         EvalData = EvalData,
         SkipBadRows = SkipBadRows,
         Device = Device,
-        Engine = Engine,
+        Engine = Engine ?? RunSettings.Ort,
         Threads = Choice.Threads(Threads),
         PackWeights = PackWeights ? true : NoPackWeights ? false : null,
         Training = Options(),

@@ -15,24 +15,33 @@ public static class InPlaceAccumulation
     /// <summary>The flag that the official runtime feeds: overwrite the gradients instead of adding to them.</summary>
     public const string LazyReset = "lazy_reset_grad";
 
+    /// <summary>Output: ‖gradient so far‖² over all parameters, which the official runtime keeps to itself otherwise.</summary>
+    public const string SquaredNorm = "gradient_sum_of_squares";
+
     private const string Microsoft = "com.microsoft";
     private const string Operator = "InPlaceAccumulatorV2";
 
-    /// <summary>Rewrites the sums buffer + gradient of <paramref name="model"/>'s graph.</summary>
-    public static void Run(Model model)
+    /// <summary>Rewrites the sums buffer + gradient of <paramref name="model"/>'s graph, and adds the norm of what they give.</summary>
+    public static void Run(Model model, OpBuilder op)
     {
         var graph = model.Graph;
         // An initializer too, so that a caller who never overwrites need not feed it.
         var reset = graph.AddInput(LazyReset, new TensorType(ElementType.Bool, [1]));
         graph.MakeInitializer(reset, InMemoryTensor.Scalar(ElementType.Bool, 0, 1));
+        op.Scope = "sorsa/gradient";
+        var squares = new List<Value?>();
         foreach (var output in graph.Outputs.Where(o => o.Name.EndsWith(LossAndGradients.AccumulationOut, StringComparison.Ordinal)).ToArray())
-            Accumulate(graph, output, reset);
+            squares.Add(op.Reduce("ReduceSumSquare", Accumulate(graph, output, reset), false));
+        var norm = op.Emit("Sum", [.. squares]);
+        norm.Type = new TensorType(ElementType.Float32, []);
+        graph.Rename(norm, SquaredNorm);
+        graph.AddOutput(norm);
         ExecutionOrder.RunEndsEarly(graph);
         model.Opsets[Microsoft] = 1;
         LocalFunctions.Add(model, Microsoft, Body());
     }
 
-    private static void Accumulate(Graph graph, Value sum, Value reset)
+    private static Value Accumulate(Graph graph, Value sum, Value reset)
     {
         var name = sum.Name;
         var parameter = name[..^LossAndGradients.AccumulationOut.Length];
@@ -43,6 +52,7 @@ public static class InPlaceAccumulation
         var accumulated = graph.NewValue(name, buffer.Type);
         graph.AddNode(Operator, [buffer, gradient, reset], [flag, accumulated], Microsoft, graph.FreeName(parameter + "/" + Operator));
         graph.ReplaceOutput(gradient, accumulated);
+        return accumulated;
     }
 
     // The sum is Add(buffer, gradient), or a Gemm that GemmAddends gave the buffer as its addend.

@@ -32,7 +32,7 @@ public static class OfficialOptimizer
         var second = Sequences.AddInput(graph, "second_order_moments", ElementType.Float32);
         if (options.MaxGradNorm > 0)
             gradients = op.Emit("InplaceClipGradNorm", Microsoft, 1, [gradients], NodeAttribute.Of("max_norm", options.MaxGradNorm))[0];
-        if (options.Gamma > 0 && regularized > 0)
+        if (options.RegularizerStrength > 0 && regularized > 0)
             gradients = Regularize(op, parameters, gradients, options.RegularizerStrength / regularized);
         var updated = op.Emit("AdamWOptimizer", Microsoft, 1, [rate, step, parameters, gradients, first, second],
             NodeAttribute.Of("alpha", options.Beta1), NodeAttribute.Of("beta", options.Beta2), NodeAttribute.Of("epsilon", options.Epsilon),

@@ -18,15 +18,6 @@ public sealed record OfficialOptimizerOptions
     /// <summary>Largest norm of all gradients together; 0: not clipped.</summary>
     public float MaxGradNorm { get; init; } = 1;
 
-    /// <summary>Weight γ of the orthonormality term; 0: left out.</summary>
-    public double Gamma { get; init; }
-
-    /// <summary>Base learning rate η in γ/(η·K). The runtime's own rate is 0.001 until it is set.</summary>
-    public double LearningRate { get; init; } = 1e-3;
-
-    /// <summary>Micro-batches K of an optimizer step in γ/(η·K).</summary>
-    public int Accumulation { get; init; } = 1;
-
-    /// <summary>γ/(η·K), unitless.</summary>
-    public double RegularizerStrength => Gamma / (LearningRate * Accumulation);
+    /// <summary>γ/(η·K), unitless, with η the peak learning rate and K the micro-batches of an optimizer step; 0: no orthonormality term.</summary>
+    public double RegularizerStrength { get; init; }
 }
