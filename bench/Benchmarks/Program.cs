@@ -3,6 +3,8 @@ using CommandLine;
 using SorsaOrt.Benchmarks;
 
 CultureInfo.DefaultThreadCurrentCulture = CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
+if (args is ["allreduce", .. var sizes])
+    return AllReduce.Run(sizes);
 using var parser = new Parser(settings =>
 {
     settings.HelpWriter = Console.Error;

@@ -11,7 +11,7 @@ namespace SorsaOrt.Trainer;
 internal sealed unsafe class OpenMpi
 {
     private const int ThreadsOneAtATime = 2; // MPI_THREAD_SERIALIZED
-    private const int MaxElements = 1 << 26; // Counts are 32-bit, and a call's scratch memory grows with its count.
+    private const int MaxElements = 1 << 20; // A call's scratch memory grows with its count and is mapped anew each time: 160 MB in one call took six times as long (docs/scale.md).
 
     private static readonly string[] Names = ["libmpi.so.40", "libmpi.so"];
 
