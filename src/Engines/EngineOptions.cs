@@ -20,6 +20,12 @@ public sealed record EngineOptions
     /// </summary>
     public bool PackWeights { get; init; }
 
+    /// <summary>
+    /// Whether CUDA multiplies the training model's float32 matrices in TF32, which keeps 10 bits of the mantissa and is several times as fast. The regulariser
+    /// and AdamW stay in float32: 10 bits are too few for A·Aᵀ − I.
+    /// </summary>
+    public bool Tf32 { get; init; }
+
     /// <summary>Whether weights are packed where nobody says: <see cref="WeightPacking"/>.</summary>
     public static bool PacksByDefault(ArtifactSet artifacts)
     {

@@ -100,7 +100,7 @@ internal sealed class OrtSession : IDisposable
         }
         try
         {
-            AppendProvider(session, options.Device);
+            AppendProvider(session, options);
         }
         catch
         {
@@ -110,18 +110,18 @@ internal sealed class OrtSession : IDisposable
         return session;
     }
 
-    private static void AppendProvider(SessionOptions session, Device device)
+    private static void AppendProvider(SessionOptions session, EngineOptions options)
     {
+        var device = options.Device;
         switch (device.Kind)
         {
             case DeviceKind.Cuda:
                 using (var cuda = new OrtCUDAProviderOptions())
                 {
-                    // TF32 keeps 10 bits of the mantissa: too few for A·Aᵀ − I.
                     cuda.UpdateOptions(new Dictionary<string, string>
                     {
                         ["device_id"] = device.Index.ToString(System.Globalization.CultureInfo.InvariantCulture),
-                        ["use_tf32"] = "0",
+                        ["use_tf32"] = options.Tf32 ? "1" : "0",
                     });
                     session.AppendExecutionProvider_CUDA(cuda);
                 }

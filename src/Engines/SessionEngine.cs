@@ -37,7 +37,7 @@ public sealed class SessionEngine : ITrainingEngine
             {
                 _training = BindTraining(Own(new OrtSession(artifacts.PathOf(ArtifactFiles.TrainingModel), options)));
                 _dropout = manifest.Dropout is > 0 ? Own(new DropoutKeys()) : null;
-                _optimizer = Own(new OptimizerStep(artifacts, _state, options with { ProfilePrefix = null }));
+                _optimizer = Own(new OptimizerStep(artifacts, _state, options with { ProfilePrefix = null, Tf32 = false }));
             }
         }
         catch
@@ -149,7 +149,7 @@ public sealed class SessionEngine : ITrainingEngine
     private const int LossSumSlot = 1;
 
     // Its session is loaded when first needed: training without evaluation never pays for it.
-    private EvaluationRun Evaluation => _evaluation ??= Own(new EvaluationRun(_artifacts, _options with { PackWeights = false }, _state, _tokens));
+    private EvaluationRun Evaluation => _evaluation ??= Own(new EvaluationRun(_artifacts, _options with { PackWeights = false, Tf32 = false }, _state, _tokens));
 
     private BoundRun BindTraining(OrtSession session)
     {

@@ -15,7 +15,9 @@ internal static class RunEngine
     /// <exception cref="ConfigException">This build does not hold the engine.</exception>
     public static ITrainingEngine Open(RunSettings settings, Device device, ArtifactSet artifacts)
     {
-        var options = new EngineOptions { Device = device, Threads = settings.Threads, PackWeights = settings.PackWeights ?? false };
+        var options = new EngineOptions { Device = device, Threads = settings.Threads, PackWeights = settings.PackWeights ?? false, Tf32 = settings.Tf32 is true };
+        if (settings.Tf32 is true && device.Kind != DeviceKind.Cuda)
+            throw new ConfigException($"--tf32 is a mode of CUDA's matrix products, and the run is on {device}; leave it out.");
         return settings.Engine == RunSettings.OrtTraining ? OpenOnDevice(artifacts, options, settings.Training.ToAdamW()) : SessionEngine.Open(artifacts, options);
     }
 

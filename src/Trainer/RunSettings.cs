@@ -39,6 +39,9 @@ public sealed record RunSettings
     /// <summary>Whether packed copies of the frozen weights are kept, for speed; null: as the engine chooses. A run keeps the choice, since the other one rounds differently.</summary>
     public bool? PackWeights { get; init; }
 
+    /// <summary>Whether CUDA multiplies in TF32 while training: faster, and another rounding. A run keeps the choice; null: no.</summary>
+    public bool? Tf32 { get; init; }
+
     /// <summary>The numbers of the run.</summary>
     public TrainingOptions Training { get; init; } = new();
 
