@@ -42,7 +42,10 @@ public sealed record Manifest
     /// <summary>How the factors were found; null where no decomposition was made.</summary>
     public SvdSettings? Svd { get; init; }
 
-    /// <summary>Element type the residual weights are stored in: f32, f16, bf16, i8, i4.</summary>
+    /// <summary>A <see cref="ResidualType"/>: weights that arrived quantised stay frozen as they are, residuals of the others are f32.</summary>
+    public const string StoredResidual = "stored";
+
+    /// <summary>Element type the residual weights are stored in: f32, f16, bf16, i8, i4; or <see cref="StoredResidual"/>.</summary>
     [JsonRequired]
     public string ResidualType { get; init; } = "";
 

@@ -115,6 +115,9 @@ public sealed record TargetWeight
     [JsonRequired]
     public string ResidualName { get; init; } = "";
 
+    /// <summary>True where the weight arrived quantised and stays frozen as it is: the graphs subtract scale·B₀·diag(S₀)·A₀ of the start beside it (LoRA: nothing).</summary>
+    public bool? StaysStored { get; init; }
+
     /// <summary>|Wr − Wr'| / |Wr| of a quantised residual; null where it is stored as floats.</summary>
     public double? ResidualLoss { get; init; }
 

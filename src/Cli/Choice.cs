@@ -21,8 +21,8 @@ internal static class Choice
         throw new UsageException($"--{option} '{Printable.Text(text)}' is none of {string.Join(", ", names)}.");
     }
 
-    /// <summary>The element type that --residual-dtype names.</summary>
-    public static ElementType ResidualType(string text) => Of("residual-dtype", text, ("fp32", ElementType.Float32), ("fp16", ElementType.Float16), ("bf16", ElementType.BFloat16),
+    /// <summary>The element type that --residual-dtype names; null where it is left out.</summary>
+    public static ElementType? ResidualType(string? text) => text is null ? null : Of("residual-dtype", text, ("fp32", ElementType.Float32), ("fp16", ElementType.Float16), ("bf16", ElementType.BFloat16),
         ("int8", ElementType.Int8), ("int4", ElementType.Int4));
 
     /// <summary>The device that <paramref name="text"/> names.</summary>

@@ -20,6 +20,7 @@ public sealed record SiteParameters(LinearSite Site, int Rank, Value? A, Value? 
 /// y = x·Wrᵀ + scale·((x·Aᵀ) ∘ S)·Bᵀ, as Gemm nodes: the product B·diag(S)·A is never formed, the sum is the addend of the
 /// last Gemm, and a weight stored either way round is multiplied without a transposed copy. Linears that read the same value (q, k, v;
 /// gate, up) have their A stacked: one product [tokens, in]·[in, n·r] instead of n narrow ones, here and in both gradients.
+/// Where the frozen weight stays W as it is stored, what the adapter starts with is subtracted beside it: x·Wrᵀ = x·Wᵀ − scale·(x·A₀ᵀ)·(B₀·diag(S₀))ᵀ.
 /// </remarks>
 public sealed class AdaptedGraph
 {
@@ -62,7 +63,7 @@ public sealed class AdaptedGraph
         for (var i = 0; i < sites.Count; i++)
         {
             _op.Scope = "sorsa/" + sites[i].Module;
-            Replace(sites[i], _op.Gemm(parts[i], parameters[i].B!, FrozenProduct(sites[i], x), transB: true, alpha: scale));
+            Replace(sites[i], _op.Gemm(parts[i], parameters[i].B!, WithoutStart(sites[i], x, FrozenProduct(sites[i], x), scale), transB: true, alpha: scale));
         }
         return parameters;
     }
@@ -89,7 +90,7 @@ public sealed class AdaptedGraph
     // A packed weight is multiplied once for all its Linears.
     private Value FrozenProduct(LinearSite site, Value x)
     {
-        if (DequantizedWeights.Find(_graph, _op, site) is { } residual)
+        if (FrozenResidual.Find(_graph, _op, site) is { } residual)
             return _op.Gemm(x, residual, AddendOf(site), transB: true);
         if (site.SliceStart is null)
             return WholeProduct(site, x);
@@ -99,7 +100,11 @@ public sealed class AdaptedGraph
         return parts[split.Outputs.ToList().IndexOf(site.Output)];
     }
 
-    private Value WholeProduct(LinearSite site, Value x) => _op.Gemm(x, _op.Cast(site.Weight, x.ElementType), site.Addend, transB: !site.Transposed);
+    private Value WholeProduct(LinearSite site, Value x) => _op.Gemm(x, _op.Cast(site.Floats, x.ElementType), site.Addend, transB: !site.Transposed);
+
+    private Value WithoutStart(LinearSite site, Value x, Value frozen, float scale) =>
+        _graph.FindInitializer(FrozenResidual.StartA(site)) is { } a && _graph.FindInitializer(FrozenResidual.StartB(site)) is { } b
+            ? _op.Gemm(_op.Gemm(x, a, transB: true), b, frozen, transB: true, alpha: -scale) : frozen;
 
     private Value? AddendOf(LinearSite site) => site is { Addend: { Shape: { } shape } addend, SliceStart: { } start }
         ? _op.Slice(addend, shape.Count - 1, start, start + site.Out) : site.Addend;

@@ -25,7 +25,8 @@ public sealed class ArtifactBuilder : IDisposable
     private readonly FactorFiles _given;
     private readonly List<TrainedParameter> _parameters = [];
     private readonly Dictionary<string, (long Offset, ElementType Type)> _residuals = new(StringComparer.Ordinal);
-    private readonly Dictionary<LinearSite, (long Values, long Scales, ResidualLoss Loss)> _quantized = [];
+    private readonly List<(FrozenPart Part, long Offset)> _parts = [];
+    private readonly Dictionary<LinearSite, FrozenResidual> _withParts = [];
     private long _parameterCount;
     private bool _takesSegments;
 
@@ -41,7 +42,7 @@ public sealed class ArtifactBuilder : IDisposable
             QuantizedWeights.Refuse(_prepared.Model.Graph);
             _targets = TargetSelection.Select(_prepared.Sites, options.Targets);
             CheckTargets();
-            _packed = new PackedResiduals(_targets, options.ResidualType);
+            _packed = new PackedResiduals(_targets, options.ResidualType ?? ElementType.Float32);
             _given = new FactorFiles(options.FactorFiles);
             _folder = new StagedFolder(options.OutputFolder, options.Force, ArtifactFiles.Manifest);
         }
@@ -88,7 +89,8 @@ public sealed class ArtifactBuilder : IDisposable
         WriteModel(_source, ArtifactFiles.SourceModel, frozen);
 
         _takesSegments = SegmentMask.Apply(_prepared) > 0;
-        AddQuantized(frozen);
+        foreach (var (part, offset) in _parts)
+            DequantizedWeights.Add(graph, part, new MappedTensor(part.Type, part.Shape, frozen, offset, part.Type.ByteSize(part.Shape[0] * part.Shape[1])));
         var adapted = TrainableGraph.Adapt(_prepared, _targets, _options);
         LossAndGradients.AddLoss(graph, _prepared.Builder, graph.Outputs[0]);
         WriteModel(_prepared.Model, ArtifactFiles.EvalModel, frozen);
@@ -104,7 +106,7 @@ public sealed class ArtifactBuilder : IDisposable
 
         ArtifactSet.Write(_folder, Manifest(family, hiddenSize, vocabulary));
         return new BuildReport(_folder.FinalPath, family, ParameterCount(), _parameterCount,
-            [.. _targets.Select(t => new BuiltTarget(t.Module, t.In, t.Out, RankOf, LossOf(t)))], _svd.Elapsed.TotalSeconds, _total.Elapsed.TotalSeconds, graph.Nodes.Count);
+            [.. _targets.Select(t => new BuiltTarget(t.Module, t.In, t.Out, RankOf, LossOf(t), StaysStored(t) ? t.Weight.Constant!.ElementType : null))], _svd.Elapsed.TotalSeconds, _total.Elapsed.TotalSeconds, graph.Nodes.Count);
     }
 
     private bool IsOfficial => _options.Format != ArtifactFormat.Ort;
@@ -122,8 +124,10 @@ public sealed class ArtifactBuilder : IDisposable
     private void CheckTargets()
     {
         TargetSelection.CheckRank(_targets, _options);
+        if (IsOfficial && _prepared.Sites.FirstOrDefault(s => s.IsQuantized) is { } quantized)
+            throw new TargetException($"{quantized.Module}: its weight '{quantized.WeightName}' is stored quantised ({quantized.Weight.Constant}), which the official runtime 1.19.2 was not tried with; use --format ort.");
         if (_targets.FirstOrDefault(t => t.IsShared) is { } shared)
-            throw new TargetException($"{shared.Module}: its weight '{shared.Weight.Name}' is also read by "
+            throw new TargetException($"{shared.Module}: its weight '{shared.WeightName}' is also read by "
                 + $"{string.Join(", ", shared.OtherReaders.Select(n => $"'{n.Name}' ({n.OpType})"))} (tied embeddings); "
                 + "training it would change the other silently. Leave it out of --targets, or export the model untied.");
     }
@@ -148,7 +152,7 @@ public sealed class ArtifactBuilder : IDisposable
         }
         foreach (var value in _prepared.Model.Graph.Initializers)
         {
-            if (value.Constant is InMemoryTensor { ByteLength: >= FrozenData.SmallestExternal } tensor && !_residuals.ContainsKey(value.Name))
+            if (value.Constant is (InMemoryTensor or ComputedTensor) and { ByteLength: >= FrozenData.SmallestExternal } tensor && !_residuals.ContainsKey(value.Name))
                 _workingPlaces[value.Name] = frozen.Append(tensor);
         }
         frozen.Complete();
@@ -206,14 +210,16 @@ public sealed class ArtifactBuilder : IDisposable
             parameters.Write(module + ".weight", start.Weight);
         if (start.Residual is not { } frozenWeight)
             return;
-        if (frozenWeight.Scales is { } scales)
+        foreach (var part in frozenWeight.Parts)
+            _parts.Add((part with { Data = null }, frozen.Append(FrozenResidual.Bytes(part.Data!))));
+        if (frozenWeight.InPlace is not { } inPlace)
         {
-            _quantized[start.Site] = (frozen.Append(frozenWeight.Values), frozen.Append(scales), frozenWeight.Loss!.Value);
+            _withParts[start.Site] = frozenWeight with { Parts = [.. frozenWeight.Parts.Select(p => p with { Data = null })] };
             return;
         }
-        var residual = start.Site.SliceStart is null ? frozenWeight.Stored : _packed.Add(start.Site, frozenWeight.Values);
+        var residual = start.Site.SliceStart is null ? inPlace : _packed.Add(start.Site, FrozenResidual.Bytes(inPlace));
         if (residual is not null)
-            _residuals[start.Site.Weight.Name] = (frozen.Append(FrozenResidual.Bytes(residual)), _options.ResidualType);
+            _residuals[start.Site.Weight.Name] = (frozen.Append(FrozenResidual.Bytes(residual)), _options.ResidualType ?? ElementType.Float32);
     }
 
     private List<SafetensorsDeclaration> DeclareParameters()
@@ -272,23 +278,18 @@ public sealed class ArtifactBuilder : IDisposable
                 graph.MakeInitializer(value, new MappedTensor(residual.Type, tensor.Shape, frozen, residual.Offset, residual.Type.ByteSize(tensor.ElementCount)));
                 value.Type = new TensorType(residual.Type, value.Shape);
             }
-            else if (tensor is MappedTensor && _frozenPlaces.TryGetValue(value.Name, out var at) || _workingPlaces.TryGetValue(value.Name, out at))
+            else if (tensor is MappedTensor && _frozenPlaces.TryGetValue(value.StoredName, out var at) || _workingPlaces.TryGetValue(value.Name, out at))
             {
                 graph.MakeInitializer(value, new MappedTensor(tensor.ElementType, tensor.Shape, frozen, at, tensor.ByteLength));
             }
         }
     }
 
-    private void AddQuantized(MappedFile frozen)
-    {
-        foreach (var (site, at) in _quantized)
-        {
-            DequantizedWeights.Add(_prepared.Model.Graph, site, _options.ResidualType, (type, shape) =>
-                new MappedTensor(type, shape, frozen, type == ElementType.Float32 ? at.Scales : at.Values, type.ByteSize(shape[0] * shape[1])));
-        }
-    }
+    private ResidualLoss? LossOf(LinearSite site) => _withParts.GetValueOrDefault(site)?.Loss;
 
-    private ResidualLoss? LossOf(LinearSite site) => _quantized.TryGetValue(site, out var residual) ? residual.Loss : null;
+    private bool HasOwnResidual(LinearSite site) => _withParts.GetValueOrDefault(site)?.Parts[0].Name == FrozenResidual.NameOf(site);
+
+    private bool StaysStored(LinearSite site) => site.IsQuantized && _options.Method != AdapterMethod.Full && !HasOwnResidual(site);
 
     private static bool Assign(long value, out long target)
     {
@@ -317,8 +318,7 @@ public sealed class ArtifactBuilder : IDisposable
     private int HiddenSize() => _prepared.Sites.FirstOrDefault(s => s.Role == "lm_head")?.In
         ?? _prepared.Sites.FirstOrDefault(s => s.Role is "q_proj" or "gate_proj")?.In ?? _prepared.Sites[0].In;
 
-    private long ParameterCount() =>
-        _source.Graph.Initializers.Where(v => v.Constant!.ElementType.IsFloat()).Sum(v => v.Constant!.ElementCount);
+    private long ParameterCount() => ExportFamily.Parameters(_source);
 
     private Manifest Manifest(string family, int hiddenSize, int vocabulary) => new()
     {
@@ -335,7 +335,7 @@ public sealed class ArtifactBuilder : IDisposable
             Iterations = _options.Svd.Iterations,
             Library = _given.Any ? "none" : LinearAlgebra.Default.Name,
         },
-        ResidualType = _options.ResidualType.ShortName(),
+        ResidualType = _targets.Any(StaysStored) ? Artifacts.Manifest.StoredResidual : (_options.ResidualType ?? ElementType.Float32).ShortName(),
         Recompute = _options.Recompute,
         TokenInputs = _prepared.TokenInputNames,
         TakesSegments = _takesSegments,
@@ -352,15 +352,16 @@ public sealed class ArtifactBuilder : IDisposable
     {
         Module = site.Module,
         Role = site.Role,
-        WeightName = site.Weight.Name,
+        WeightName = site.WeightName,
         Transposed = site.Transposed,
-        ElementType = _source.Graph.FindInitializer(site.Weight.Name)!.Constant!.ElementType.ShortName(),
+        ElementType = (site.IsQuantized ? site.Weight : _source.Graph.FindInitializer(site.Weight.Name)!).Constant!.ElementType.ShortName(),
         In = site.In,
         Out = site.Out,
         SliceStart = site.SliceStart,
         Rank = RankOf,
         Scale = _options.Scale,
-        ResidualName = _options.Method == AdapterMethod.Full ? site.Module + ".weight" : _quantized.ContainsKey(site) ? FrozenResidual.NameOf(site) : site.Weight.Name,
+        ResidualName = _options.Method == AdapterMethod.Full ? site.Module + ".weight" : HasOwnResidual(site) ? FrozenResidual.NameOf(site) : site.WeightName,
+        StaysStored = StaysStored(site) ? true : null,
         ResidualLoss = LossOf(site)?.OfResidual,
         WeightLoss = LossOf(site)?.OfWeight,
     };

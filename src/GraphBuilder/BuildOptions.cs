@@ -28,8 +28,8 @@ public sealed record BuildOptions
     /// <summary>How weights are decomposed.</summary>
     public SvdOptions Svd { get; init; } = new();
 
-    /// <summary>Element type of the frozen residual: f32, f16, bf16, or i8 or i4 in blocks along the input features.</summary>
-    public ElementType ResidualType { get; init; } = ElementType.Float32;
+    /// <summary>Element type of the frozen residuals: f32, f16, bf16, or i8 or i4 in blocks along the input features; null: see <see cref="ResidualOf"/>.</summary>
+    public ElementType? ResidualType { get; init; }
 
     /// <summary>Safetensors files with starting factors.</summary>
     public IReadOnlyList<string> FactorFiles { get; init; } = [];
@@ -54,6 +54,9 @@ public sealed record BuildOptions
 
     /// <summary>Replace an existing folder.</summary>
     public bool Force { get; init; }
+
+    /// <summary>Element type of a target's residual: the one asked for, else f32; null where the weight arrived quantised and stays frozen as it is stored.</summary>
+    public ElementType? ResidualOf(LinearSite site) => ResidualType ?? (site.IsQuantized ? null : ElementType.Float32);
 
     /// <summary>Factor on the adapter path.</summary>
     public float Scale => Alpha is { } alpha && Method != AdapterMethod.Full ? (float)(alpha / Rank) : 1;

@@ -1,3 +1,5 @@
+using SorsaOrt.Ir;
+
 namespace SorsaOrt.GraphBuilder;
 
 /// <summary>What <c>build-artifacts</c> did.</summary>
@@ -18,4 +20,5 @@ public sealed record BuildReport(
 /// <param name="Out">Output features.</param>
 /// <param name="Rank">Adapter rank; 0 for full fine-tuning.</param>
 /// <param name="Loss">What quantising its residual lost; null where it is stored as floats.</param>
-public sealed record BuiltTarget(string Name, int In, int Out, int Rank, ResidualLoss? Loss);
+/// <param name="StoredType">Element type of a weight that arrived quantised and stays frozen as it is; else null.</param>
+public sealed record BuiltTarget(string Name, int In, int Out, int Rank, ResidualLoss? Loss, ElementType? StoredType = null);

@@ -9,27 +9,14 @@ namespace SorsaOrt.GraphBuilder;
 /// </remarks>
 internal static class DequantizedWeights
 {
-    /// <summary>Adds the quantised residual of a target as initializers, its data made by <paramref name="data"/>.</summary>
-    public static void Add(Graph graph, LinearSite site, ElementType type, Func<ElementType, long[], Tensor> data)
+    /// <summary>Adds initializers that targets have of their own, where the model has one of that name it gets another.</summary>
+    public static void Add(Graph graph, FrozenPart part, Tensor data)
     {
-        AddInitializer(FrozenResidual.NameOf(site), data(type, [site.Out, site.In]));
-        AddInitializer(FrozenResidual.ScalesNameOf(site), data(ElementType.Float32, FrozenResidual.ScalesShape(site)));
-
-        void AddInitializer(string name, Tensor tensor)
-        {
-            graph.Vacate(name);
-            graph.AddInitializer(name, tensor);
-        }
+        graph.Vacate(part.Name);
+        graph.AddInitializer(part.Name, data);
     }
 
-    /// <summary>The quantised residual of a target as floats [out, in]; null where it has none.</summary>
-    public static Value? Find(Graph graph, OpBuilder op, LinearSite site) =>
-        graph.FindInitializer(FrozenResidual.NameOf(site)) is { } values && QuantizedMatrix.Takes(values.ElementType)
-            ? op.Emit("DequantizeLinear", [values, graph.FindInitializer(FrozenResidual.ScalesNameOf(site))!],
-                NodeAttribute.Of("axis", 1), NodeAttribute.Of("block_size", QuantizedMatrix.Block))
-            : null;
-
-    /// <summary>Gives every product that reads a dequantised weight its own dequantisation, which waits for the product's other side. Sort the graph afterwards.</summary>
+    /// <summary>Gives every product that reads a dequantised weight, and every look-up of its rows, its own dequantisation, which waits for the other side. Sort the graph afterwards.</summary>
     /// <returns>Dequantisations added.</returns>
     public static int RunLate(Graph graph, OpBuilder op)
     {
@@ -39,7 +26,8 @@ internal static class DequantizedWeights
         {
             foreach (var (reader, index) in node.Output.Uses.ToArray())
             {
-                if (reader.OpType is not ("Gemm" or "MatMul" or "FusedMatMul") || index > 1 || reader.Inputs[1 - index] is not { Shape: not null } other || WaitsFor(node, other))
+                var isReader = reader.OpType is "Gemm" or "MatMul" or "FusedMatMul" && index <= 1 || reader.Is("Gather") && index == 0;
+                if (!isReader || reader.Inputs[1 - index] is not { Shape: not null } other || WaitsFor(node, other))
                     continue;
                 var scales = StoredScales(node);
                 var kept = op.Mul(op.Emit("Shape", [other], NodeAttribute.Of("end", scales.Shape!.Count)), op.Integers(0));

@@ -11,8 +11,23 @@ public static class ExportFamily
     public static string Describe(Model model)
     {
         var stored = model.Graph.Initializers.Where(v => v.Constant!.Shape.Count == 2).GroupBy(v => v.Constant!.ElementType).MaxBy(g => g.Sum(v => v.Constant!.ByteLength))?.Key;
-        var type = stored switch { ElementType.Float16 => ", fp16", ElementType.BFloat16 => ", bf16", _ => "" };
+        var type = stored switch
+        {
+            ElementType.Float16 => ", fp16",
+            ElementType.BFloat16 => ", bf16",
+            ElementType.Int8 or ElementType.UInt8 => ", int8",
+            ElementType.Int4 or ElementType.UInt4 => ", int4",
+            _ => "",
+        };
         return Exporter(model) + type;
+    }
+
+    /// <summary>Parameters of a model as read: elements of all weights, quantised ones without their scales.</summary>
+    public static long Parameters(Model model)
+    {
+        var quantized = model.Graph.Nodes.Select(QuantizedWeight.Of).OfType<QuantizedWeight>().DistinctBy(q => q.Values).ToList();
+        var scales = quantized.Select(q => q.StoredScales).ToHashSet();
+        return quantized.Sum(q => q.Shape[0] * q.Shape[1]) + model.Graph.Initializers.Where(v => v.Constant!.ElementType.IsFloat() && !scales.Contains(v)).Sum(v => v.Constant!.ElementCount);
     }
 
     private static string Exporter(Model model)
@@ -21,7 +36,7 @@ public static class ExportFamily
         if (model.Metadata.Any(m => m.Key == "sorsa.architecture"))
             return HasCache(model) ? "sorsa export, with cache" : "sorsa export";
         if (nodes.Any(n => n.Is("GroupQueryAttention", "com.microsoft")))
-            return nodes.Any(n => n.Is("MatMulNBits", "com.microsoft")) ? "ORT GenAI builder, int4" : "ORT GenAI builder";
+            return nodes.FirstOrDefault(n => n.Is("MatMulNBits", "com.microsoft")) is { } quantized ? $"ORT GenAI builder, int{quantized.Int("bits", 4)}" : "ORT GenAI builder";
         if (model.ProducerName == "onnxruntime.transformers")
             return "onnxruntime.transformers.optimizer";
         if (nodes.Any(n => n.Domain == "com.microsoft") || nodes.Any(n => n.Is("SimplifiedLayerNormalization")))

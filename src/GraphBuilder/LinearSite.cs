@@ -13,11 +13,26 @@ namespace SorsaOrt.GraphBuilder;
 /// <param name="Out">Output features of this Linear.</param>
 public sealed record LinearSite(string Module, string Role, Node Node, Value Weight, bool Transposed, int In, int Out)
 {
-    private static readonly HashSet<string> Passing = ["Transpose", "Cast", "Identity", "Reshape"];
+    private static readonly HashSet<string> Passing = ["Transpose", "Cast", "Identity", "Reshape", "DequantizeLinear"];
     private readonly Value? _slice;
 
     /// <summary>First output feature within the weight where it packs several Linears (QKV, gate and up); null where it is this one's alone.</summary>
     public int? SliceStart { get; init; }
+
+    /// <summary>The DequantizeLinear that makes floats of the weight, where it is stored quantised; null for a weight of floats.</summary>
+    public Node? Dequantize { get; init; }
+
+    /// <summary>Whether the weight is stored as small integers.</summary>
+    public bool IsQuantized => Dequantize is not null;
+
+    /// <summary>The weight as floats, in the layout it is stored in.</summary>
+    public Value Floats => Dequantize?.Output ?? Weight;
+
+    /// <summary>Name of the weight in the user's file.</summary>
+    public string WeightName => Weight.StoredName;
+
+    /// <summary>Other initializers over the same tensor of the file.</summary>
+    internal IReadOnlyList<Value> OtherViews { get; init; } = [];
 
     /// <summary>Activations that are multiplied, [..., in].</summary>
     public Value Input => Node.Inputs[0]!;
@@ -40,7 +55,7 @@ public sealed record LinearSite(string Module, string Role, Node Node, Value Wei
         get
         {
             var readers = new List<Node>();
-            var pending = new Queue<Value>([Weight]);
+            var pending = new Queue<Value>([Weight, .. OtherViews]);
             while (pending.TryDequeue(out var value))
             {
                 foreach (var (node, index) in value.Uses)
@@ -64,6 +79,6 @@ public sealed record LinearSite(string Module, string Role, Node Node, Value Wei
 
     /// <summary>The stored weight, whole where it is packed.</summary>
     /// <exception cref="TargetException">It is stored in a type that is not trained.</exception>
-    public float[] ReadStored() => Weight.Constant!.ToFloat32()
+    public float[] ReadStored() => (Dequantize is null ? Weight.Constant!.ToFloat32() : QuantizedWeight.Of(Dequantize)!.Read().ToFloat32())
         ?? throw new TargetException($"{Module}: a weight of {Weight.Constant} cannot be trained.");
 }

@@ -6,13 +6,14 @@ namespace SorsaOrt.GraphBuilder;
 public static class LinearSites
 {
     /// <summary>
-    /// Every product whose right side leads, through Transpose, Cast and Identity only, to a stored rank-2 float tensor,
+    /// Every product whose right side leads, through Transpose, Cast, Identity and DequantizeLinear only, to a stored rank-2 tensor,
     /// in graph order; one whose outputs are split gives a Linear for each part.
     /// </summary>
     /// <remarks>Needs constants as initializers and inferred shapes. Source of the forms: the exports of optimum, TorchScript, dynamo and the ORT GenAI builder.</remarks>
     public static IReadOnlyList<LinearSite> Find(Graph graph)
     {
-        var matches = Products(graph).SelectMany(Parts).ToList();
+        var views = graph.Initializers.ToLookup(v => v.StoredName, StringComparer.Ordinal);
+        var matches = Products(graph).Select(p => p with { OtherViews = [.. views[p.WeightName].Where(v => v != p.Weight)] }).SelectMany(Parts).ToList();
         var position = new BlockPosition(graph, matches);
         var sites = new List<LinearSite>();
         var names = new Dictionary<string, int>(StringComparer.Ordinal);
@@ -59,22 +60,20 @@ public static class LinearSites
         };
         if (!isProduct || node.Inputs[0] is not { Constant: null } || node.Inputs[1] is not { } right)
             return null;
+        Node? dequantize = null;
         while (right.Producer is { } producer && right.Constant is null)
         {
-            if (producer.Is("Transpose") && producer.Inputs[0]?.Shape?.Count == 2)
-            {
-                if (producer.Ints("perm") is not { } p || p[0] == 1)
-                    transB = !transB;
-            }
+            if (producer.Is("DequantizeLinear") && QuantizedWeight.Of(producer) is not null)
+                dequantize = producer;
+            else if (producer.Is("Transpose") && producer.Inputs[0]?.Shape?.Count == 2)
+                transB ^= producer.Ints("perm") is not { } p || p[0] == 1;
             else if (!producer.Is("Cast") && !producer.Is("Identity"))
-            {
                 return null;
-            }
             right = producer.Inputs[0]!;
         }
-        if (right.Constant is not { Shape.Count: 2 } weight || !weight.ElementType.IsFloat())
+        if (right.Constant is not { Shape.Count: 2 } weight || dequantize is null && !weight.ElementType.IsFloat())
             return null;
         var (rows, columns) = (checked((int)weight.Shape[0]), checked((int)weight.Shape[1]));
-        return transB ? new LinearSite("", "", node, right, false, columns, rows) : new LinearSite("", "", node, right, true, rows, columns);
+        return transB ? new LinearSite("", "", node, right, false, columns, rows) { Dequantize = dequantize } : new LinearSite("", "", node, right, true, rows, columns) { Dequantize = dequantize };
     }
 }

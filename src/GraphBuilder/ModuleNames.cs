@@ -14,7 +14,7 @@ internal static partial class ModuleNames
     public static string? Of(LinearSite site, string? place)
     {
         // The name of a tied weight is that of the embedding as often as not.
-        var fromWeight = place == "lm_head" && site.IsShared ? null : WeightModule(site.Weight.Name);
+        var fromWeight = place == "lm_head" && site.IsShared ? null : WeightModule(site.WeightName);
         var name = FromScopes(site.Node) ?? FromNodeName(site.Node.Name) ?? fromWeight;
         if (name is null)
             return place;
@@ -56,7 +56,7 @@ internal static partial class ModuleNames
     [GeneratedRegex("'([^']*)'", RegexOptions.NonBacktracking)]
     private static partial Regex QuotedText();
 
-    [GeneratedRegex(@"^((?:[A-Za-z_][A-Za-z0-9_]*\.)*[A-Za-z_][A-Za-z0-9_]*?)(?:\.MatMul)?\.weight$", RegexOptions.NonBacktracking)]
+    [GeneratedRegex(@"^((?:[A-Za-z_][A-Za-z0-9_]*\.)*[A-Za-z_][A-Za-z0-9_]*?)(?:\.MatMul)?\.weight(?:_quantized|_(?:DQ_)?Q[48]\w*)?$", RegexOptions.NonBacktracking)]
     private static partial Regex ModulePath();
 
     [GeneratedRegex(@"^(MatMul|Gemm|FusedMatMul)", RegexOptions.NonBacktracking)]

@@ -10,7 +10,7 @@ namespace SorsaOrt.GraphBuilder;
 /// <param name="S">[r], or null.</param>
 /// <param name="B">[out, r], or null.</param>
 /// <param name="Weight">[out, in] for full fine-tuning, or null.</param>
-/// <param name="Residual">The frozen weight, of a packed weight the target's slice; null where there is none.</param>
+/// <param name="Residual">The frozen weight, of a packed weight the target's slice; null where there is none, or it stays as it is stored.</param>
 internal sealed record TargetStart(LinearSite Site, float[]? A, float[]? S, float[]? B, float[]? Weight, FrozenResidual? Residual)
 {
     /// <summary>Computes the start of one target from its weight or from given factors.</summary>
@@ -29,7 +29,7 @@ internal sealed record TargetStart(LinearSite Site, float[]? A, float[]? S, floa
         }
         catch (DecompositionException e)
         {
-            throw new TargetException($"{site.Module}: the weight '{site.Weight.Name}' ({site.Weight.Constant}) cannot be decomposed: {e.Message}. "
+            throw new TargetException($"{site.Module}: the weight '{site.WeightName}' ({site.Weight.Constant}) cannot be decomposed: {e.Message}. "
                 + "Repair the weight, or leave this module out with --targets.", e);
         }
     }
@@ -41,9 +41,12 @@ internal sealed record TargetStart(LinearSite Site, float[]? A, float[]? S, floa
             ? new SorsaFactors(r, site.Out, site.In, given.Read(site.Module + ".A", r, site.In), given.Read(site.Module + ".S", r), given.Read(site.Module + ".B", site.Out, r))
             : SorsaFactors.Decompose(weight, site.Out, site.In, site.Transposed, r, options.Svd with { Seed = seed });
         var norm = NormOf(weight, options);
-        if (!TakeGivenResidual(site, weight, given))
+        var isGiven = TakeGivenResidual(site, weight, given);
+        if (!isGiven && options.ResidualOf(site) is null)
+            return new TargetStart(site, factors.A, factors.S, factors.B, null, FrozenResidual.StoredWithout(site, factors.A, factors.S, factors.B));
+        if (!isGiven)
             Adapters.Residual.Compute(weight, site.Transposed, factors, options.Scale, weight);
-        return new TargetStart(site, factors.A, factors.S, factors.B, null, FrozenResidual.Of(site, weight, norm, options.ResidualType));
+        return new TargetStart(site, factors.A, factors.S, factors.B, null, FrozenResidual.Of(site, weight, norm, options.ResidualOf(site) ?? ElementType.Float32));
     }
 
     private static TargetStart TwoFactors(LinearSite site, float[] weight, BuildOptions options, FactorFiles given, ulong seed)
@@ -54,9 +57,13 @@ internal sealed record TargetStart(LinearSite Site, float[]? A, float[]? S, floa
             : options.Method == AdapterMethod.Lora ? LoraFactors.Lora(site.Out, site.In, r, seed)
             : LoraFactors.Pissa(SorsaFactors.Decompose(weight, site.Out, site.In, site.Transposed, r, options.Svd with { Seed = seed }), options.Scale);
         var norm = NormOf(weight, options);
-        if (!TakeGivenResidual(site, weight, given) && options.Method == AdapterMethod.Pissa)
+        var isGiven = TakeGivenResidual(site, weight, given);
+        var isLora = options.Method == AdapterMethod.Lora;
+        if (!isGiven && options.ResidualOf(site) is null)
+            return new TargetStart(site, factors.A, null, factors.B, null, isLora ? null : FrozenResidual.StoredWithout(site, factors.A, null, factors.B));
+        if (!isGiven && !isLora)
             Adapters.Residual.Compute(weight, site.Transposed, factors, options.Scale, weight);
-        return new TargetStart(site, factors.A, null, factors.B, null, FrozenResidual.Of(site, weight, norm, options.ResidualType));
+        return new TargetStart(site, factors.A, null, factors.B, null, FrozenResidual.Of(site, weight, norm, options.ResidualOf(site) ?? ElementType.Float32));
     }
 
     private static TargetStart FromWeight(LinearSite site, float[] weight, FactorFiles given)
@@ -64,7 +71,7 @@ internal sealed record TargetStart(LinearSite Site, float[]? A, float[]? S, floa
         if (given.Has(site.Module + ".weight"))
             return new TargetStart(site, null, null, null, given.Read(site.Module + ".weight", site.Out, site.In), null);
         if (NonFinite.Find(weight) is { Count: > 0 } bad)
-            throw new TargetException($"{site.Module}: the weight '{site.Weight.Name}' holds {bad.Count} values that are not finite, the first at element {bad.First}.");
+            throw new TargetException($"{site.Module}: the weight '{site.WeightName}' holds {bad.Count} values that are not finite, the first at element {bad.First}.");
         if (!site.Transposed)
             return new TargetStart(site, null, null, null, weight, null);
         var turned = new float[weight.Length];
@@ -86,7 +93,7 @@ internal sealed record TargetStart(LinearSite Site, float[]? A, float[]? S, floa
     }
 
     // Before the residual takes the weight's place; only what quantising loses is told as a share of it.
-    private static double NormOf(float[] weight, BuildOptions options) => QuantizedMatrix.Takes(options.ResidualType) ? FrobeniusNorm.Of(weight) : 0;
+    private static double NormOf(float[] weight, BuildOptions options) => options.ResidualType is { } type && QuantizedMatrix.Takes(type) ? FrobeniusNorm.Of(weight) : 0;
 
     private static int Columns(LinearSite site) => site.Transposed ? site.Out : site.In;
 }

@@ -33,6 +33,14 @@ public abstract class Tensor
     /// <summary>Copies bytes from <paramref name="offset"/> on into <paramref name="destination"/>; both must lie inside the data.</summary>
     public abstract void CopyTo(long offset, Span<byte> destination);
 
+    /// <summary>The same bytes, not copied, as a tensor of another type and shape that takes as many.</summary>
+    public Tensor ViewAs(ElementType elementType, IReadOnlyList<long> shape) => this switch
+    {
+        MappedTensor mapped when elementType.ByteSize(shape.Aggregate(1L, (p, d) => checked(p * d))) == ByteLength => new MappedTensor(elementType, shape, mapped.File, mapped.Offset, ByteLength),
+        InMemoryTensor inMemory => new InMemoryTensor(elementType, shape, inMemory.Data),
+        _ => throw new ArgumentException($"{this} cannot be seen as {elementType.ShortName()}[{string.Join(',', shape)}].", nameof(shape)),
+    };
+
     /// <summary>Writes all bytes, or those from <paramref name="from"/> on, to <paramref name="stream"/> in blocks, without holding them at once.</summary>
     public void WriteTo(Stream stream, long from = 0)
     {
@@ -174,6 +182,8 @@ public sealed class InMemoryTensor : Tensor
 
     /// <summary>The data.</summary>
     public ReadOnlySpan<byte> Bytes => _bytes;
+
+    internal byte[] Data => _bytes;
 
     /// <inheritdoc/>
     public override long ByteLength => _bytes.LongLength;

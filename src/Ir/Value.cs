@@ -20,6 +20,12 @@ public sealed class Value
     /// <summary>Data of an initializer; null for everything else.</summary>
     public Tensor? Constant { get; internal set; }
 
+    /// <summary>The file's name for what this initializer holds in another type or shape; null where it is as the file has it, under its own name.</summary>
+    public string? StoredAs { get; set; }
+
+    /// <summary>Name of the initializer in the file.</summary>
+    public string StoredName => StoredAs ?? Name;
+
     /// <summary>Where it is read, in order of insertion, so that output files are deterministic.</summary>
     public IReadOnlyList<Use> Uses => _uses;
 

@@ -34,11 +34,7 @@ public sealed class QuantizedResidualTests(ITestOutputHelper output)
         var quantized = ArtifactSet.Open(folder.At("q"), Verification.Full);
         WriteFactors(quantized, folder.At("factors.safetensors"));
         ArtifactBuilder.Build(options with { OutputFolder = folder.At("f"), ResidualType = ElementType.Float32, FactorFiles = [folder.At("factors.safetensors")] });
-        var expected = Train(ArtifactSet.Open(folder.At("f"), Verification.Full));
-        var actual = Train(quantized);
-        Assert.All(expected.Losses.Zip(actual.Losses), l => Assert.Equal(l.First, l.Second, 1e-6 * l.First));
-        var difference = Math.Sqrt(expected.Gradients.Zip(actual.Gradients, (e, a) => Math.Pow((double)e - a, 2)).Sum());
-        Assert.InRange(difference / Math.Sqrt(expected.Gradients.Sum(e => (double)e * e)), 0, 1e-5);
+        FewSteps.Of(folder.At("f")).Equal(FewSteps.Of(folder.At("q")));
     }
 
     /// <summary>Parts of a packed weight, whose sizes are no multiples of a block, with biases.</summary>
@@ -135,23 +131,5 @@ public sealed class QuantizedResidualTests(ITestOutputHelper output)
         foreach (var (name, tensor) in tensors)
             writer.Write(name, tensor.Values);
         writer.Complete();
-    }
-
-    private static (double[] Losses, float[] Gradients) Train(ArtifactSet set)
-    {
-        using var engine = SessionEngine.Open(set, new EngineOptions { Threads = 1 });
-        const int Rows = 2, Length = 24;
-        long[] ids = [.. Enumerable.Range(0, Rows * Length).Select(i => (long)(i * 37 % 511))];
-        long[] places = [.. Enumerable.Range(0, Rows * Length).Where(i => i % Length is >= 5 and < Length - 1).Select(i => (long)i)];
-        long[] labels = [.. places.Select(p => ids[p + 1])];
-        StepResult Accumulate() => engine.Accumulate(new TokenBatch { BatchSize = Rows, SequenceLength = Length, InputIds = ids, LabelPositions = places, LabelIds = labels }, 1.0 / labels.Length);
-        var losses = new double[5];
-        for (var step = 0; step < losses.Length; step++)
-        {
-            losses[step] = Accumulate().Mean;
-            engine.Update(new AdamWOptions(), 1e-3);
-        }
-        Accumulate();
-        return (losses, engine.Gradients.Slice(0, (int)engine.Gradients.Length).ToArray());
     }
 }

@@ -17,6 +17,9 @@ public static class Exports
     public static readonly IReadOnlyList<string> Narrow =
         ["nano-llama/optimum-fp16", "nano-llama/dynamo-opset18-bf16-stripped", "nano-llama/genai-fp16-dml", "nano-llama-hd16/genai-fp16-cuda"];
 
+    /// <summary>Those that store small integers.</summary>
+    public static readonly IReadOnlyList<string> Quantized = ["nano-llama-hd16/genai-int4-cpu"];
+
     /// <summary>The folder of an export, or null where it lies in ../shared and that is absent.</summary>
     public static string? FolderOrNull(string family)
     {

@@ -5,6 +5,7 @@ using SorsaOrt.Adapters;
 using SorsaOrt.Artifacts;
 using SorsaOrt.GraphBuilder;
 using SorsaOrt.GraphBuilder.OrtTraining;
+using SorsaOrt.Ir;
 
 namespace SorsaOrt.Cli.Verbs;
 
@@ -38,8 +39,8 @@ internal sealed class BuildArtifactsVerb : VerbOptions
     [Option("dropout", Default = 0.0, MetaValue = "P", HelpText = "Share of every adapter's inputs dropped in training.")]
     public double Dropout { get; set; }
 
-    [Option("residual-dtype", Default = "fp32", MetaValue = "fp32|fp16|bf16|int8|int4", HelpText = "How the frozen residual is stored, in memory too.")]
-    public string ResidualType { get; set; } = "fp32";
+    [Option("residual-dtype", MetaValue = "fp32|fp16|bf16|int8|int4", HelpText = "How the frozen residual is stored, in memory too. Default: fp32; weights that arrive quantised stay as they are.")]
+    public string? ResidualType { get; set; }
 
     [Option("factors", MetaValue = "FILE", HelpText = "Start from MODULE.A, .S, .B (and .Wr) of these safetensors files instead of an SVD.")]
     public IEnumerable<string> Factors { get; set; } = [];
@@ -82,6 +83,7 @@ internal sealed class BuildArtifactsVerb : VerbOptions
         var peak = Process.GetCurrentProcess().PeakWorkingSet64;
         terminal.Note($"{report.Family}: {report.Targets.Count} Linears made trainable{(Method == "full" ? "" : $" at rank {Rank}")}, training graph of {report.TrainingNodes} nodes");
         PrintLosses(terminal, report.Targets);
+        PrintStored(terminal, report.Targets);
         terminal.Result(string.Create(CultureInfo.InvariantCulture,
             $"{report.Folder}: {report.Trainable:N0} of {report.Parameters:N0} parameters trainable, SVD {report.SvdSeconds:0.0} s, {report.TotalSeconds:0.0} s in all, peak {peak >> 20} MB"));
         if (Format != "ort" && Method == "sorsa" && Gamma is null or 0)
@@ -94,7 +96,7 @@ internal sealed class BuildArtifactsVerb : VerbOptions
                 report.Trainable,
                 Targets = report.Targets.Select(t => t.Loss is { } loss
                     ? (object)new { t.Name, t.In, t.Out, t.Rank, ResidualLoss = loss.OfResidual, WeightLoss = loss.OfWeight }
-                    : new { t.Name, t.In, t.Out, t.Rank }),
+                    : t.StoredType is { } stored ? new { t.Name, t.In, t.Out, t.Rank, Frozen = stored.ShortName() } : new { t.Name, t.In, t.Out, t.Rank }),
                 Seconds = new { Svd = report.SvdSeconds, Total = report.TotalSeconds },
                 PeakMemoryBytes = peak,
             });
@@ -110,6 +112,15 @@ internal sealed class BuildArtifactsVerb : VerbOptions
         terminal.Result($"{"lost by quantising the residual Wr to Wr'".PadRight(width)}  |Wr - Wr'|/|Wr|  |Wr - Wr'|/|W|");
         foreach (var (name, loss) in targets.Where(t => t.Loss is not null).Select(t => (t.Name, t.Loss!.Value)))
             terminal.Result(string.Create(CultureInfo.InvariantCulture, $"{name.PadRight(width)}  {loss.OfResidual,15:0.00000}  {loss.OfWeight,14:0.00000}"));
+    }
+
+    private void PrintStored(Terminal terminal, IReadOnlyList<BuiltTarget> targets)
+    {
+        foreach (var stored in targets.Where(t => t.StoredType is not null).GroupBy(t => t.StoredType!.Value))
+        {
+            terminal.Result($"{stored.Count()} of {targets.Count} weights arrived quantised ({stored.Key.ShortName()}) and stay frozen exactly as they are"
+                + (Method == "lora" ? "" : "; what the adapters start with is subtracted beside them") + " (--residual-dtype stores a residual instead)");
+        }
     }
 
     private BuildOptions Options()

@@ -52,8 +52,8 @@ internal sealed class InspectVerb : VerbOptions
     [Option("recompute", Default = "none", MetaValue = "none|layer", HelpText = "Memory plan of a model: what the backward pass computes again.")]
     public string Recompute { get; set; } = "none";
 
-    [Option("residual-dtype", Default = "fp32", MetaValue = "fp32|fp16|bf16|int8|int4", HelpText = "Memory plan of a model: how the frozen residual is stored.")]
-    public string ResidualType { get; set; } = "fp32";
+    [Option("residual-dtype", MetaValue = "fp32|fp16|bf16|int8|int4", HelpText = "Memory plan of a model: how the frozen residual is stored. Default: fp32; weights that arrive quantised stay as they are.")]
+    public string? ResidualType { get; set; }
 
     public override string? Subject => Model.Length > 0 ? Model : null;
 
@@ -69,7 +69,7 @@ internal sealed class InspectVerb : VerbOptions
             return DescribeRun(terminal);
         using var model = OnnxReader.Read(Model);
         var (family, opset, producer) = (ExportFamily.Describe(model), model.Opset, $"{model.ProducerName} {model.ProducerVersion}".Trim());
-        var parameters = model.Graph.Initializers.Where(v => v.Constant!.ElementType.IsFloat()).Sum(v => v.Constant!.ElementCount);
+        var parameters = ExportFamily.Parameters(model);
         var nodes = model.Graph.Nodes.Count;
         var sites = PreparedModel.From(model).Sites;
         terminal.Result(string.Create(CultureInfo.InvariantCulture, $"{family}, producer {producer}, opset {opset}, {nodes} nodes, {parameters:N0} parameters, {sites.Count} Linears"));
@@ -92,7 +92,7 @@ internal sealed class InspectVerb : VerbOptions
 
     private static string TieOf(Graph graph, LinearSite site) => TiedWeights.Of(graph, site) switch
     {
-        Tie.Shared => $"  tied: one tensor, '{site.Weight.Name}', with {string.Join(", ", site.OtherReaders.Select(n => $"'{n.Name}' ({n.OpType})"))}",
+        Tie.Shared => $"  tied: one tensor, '{site.WeightName}', with {string.Join(", ", site.OtherReaders.Select(n => $"'{n.Name}' ({n.OpType})"))}",
         Tie.EqualContents => "  tied: equal contents, stored twice",
         _ => "",
     };

@@ -15,18 +15,15 @@ public static class PlannedModel
         var targets = TargetSelection.Select(prepared.Sites, options.Targets);
         TargetSelection.CheckRank(targets, options);
         SegmentMask.Apply(prepared);
-        if (QuantizedMatrix.Takes(options.ResidualType) && options.Method != AdapterMethod.Full)
+        foreach (var site in targets)
         {
-            foreach (var site in targets)
-                DequantizedWeights.Add(graph, site, options.ResidualType, Planned);
-        }
-        else
-        {
-            foreach (var weight in targets.Select(t => t.Weight).Distinct())
-            {
-                graph.MakeInitializer(weight, Planned(options.ResidualType, [.. weight.Constant!.Shape]));
-                weight.Type = new TensorType(options.ResidualType, weight.Shape);
-            }
+            var parts = FrozenResidual.Planned(site, options).ToList();
+            foreach (var part in parts)
+                DequantizedWeights.Add(graph, part, Planned(part.Type, part.Shape));
+            if (parts.Count > 0 || options.ResidualOf(site) is not { } type)
+                continue;
+            graph.MakeInitializer(site.Weight, Planned(type, [.. site.Weight.Constant!.Shape]));
+            site.Weight.Type = new TensorType(type, site.Weight.Shape);
         }
         Value[] parameters = [.. TrainableGraph.Adapt(prepared, targets, options).SelectMany(a => a.All)];
         LossAndGradients.AddLoss(graph, prepared.Builder, graph.Outputs[0]);

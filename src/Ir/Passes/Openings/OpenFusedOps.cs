@@ -34,6 +34,9 @@ public static class OpenFusedOps
         [(Microsoft, "RotaryEmbedding")] = RotaryOpening.OpenMicrosoft,
         [(Microsoft, "SkipSimplifiedLayerNormalization")] = NormalizationOpenings.SkipSimplified,
         [(Microsoft, "SkipLayerNormalization")] = NormalizationOpenings.Skip,
+        [(Microsoft, "MatMulNBits")] = QuantizedOpenings.MatMulNBits,
+        [(Microsoft, "DequantizeLinear")] = QuantizedOpenings.DequantizeLinear,
+        [(Microsoft, "GatherBlockQuantized")] = QuantizedOpenings.GatherBlockQuantized,
         [(Microsoft, "BiasGelu")] = ActivationOpenings.BiasGelu,
     }.ToFrozenDictionary();
 
