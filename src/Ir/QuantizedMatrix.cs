@@ -133,8 +133,8 @@ public sealed class QuantizedMatrix
         _ => (0, 255),
     };
 
-    // Without zero points, or with the middle of the range for all, a block is symmetric.
-    private bool IsSymmetric
+    /// <summary>Whether there are no zero points, or the middle of the range is that of all blocks: other values in this form have the same.</summary>
+    public bool IsSymmetric
     {
         get
         {
@@ -207,6 +207,9 @@ public sealed class QuantizedMatrix
             }
             if (sum < error)
                 (best, error) = (candidate, sum);
+            // What the old ones give up to rounding stays under them.
+            if (old >= 0 && candidate == candidates[0] && error <= values.Length * Math.Pow(1e-6 * reach, 2))
+                break;
         }
         return best;
     }

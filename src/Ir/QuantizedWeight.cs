@@ -46,6 +46,9 @@ public sealed class QuantizedWeight
     /// <summary>Type of the integers; those of MatMulNBits are unsigned.</summary>
     public ElementType ElementType => IsNBits ? Bits == 4 ? ElementType.UInt4 : ElementType.UInt8 : _values.ElementType;
 
+    /// <summary>Element type of the scales as the reader gets them, which is that of the floats.</summary>
+    public ElementType ScaleType => Scales == StoredScales || !Scales.ElementType.IsFloat() ? _scales.ElementType : Scales.ElementType;
+
     /// <summary>Values along the blocked axis that share a scale.</summary>
     public long BlockSize => Reader.Int("block_size", IsNBits ? 128 : 0);
 
@@ -62,6 +65,11 @@ public sealed class QuantizedWeight
             return OfNBits(node);
         return node.OpType == "DequantizeLinear" && node.Domain is "" or Microsoft ? OfDequantize(node) : null;
     }
+
+    /// <summary>The weight whose integers an initializer holds; null where no DequantizeLinear or MatMulNBits reads it so.</summary>
+    /// <exception cref="UnsupportedGraphException">A form that cannot be read.</exception>
+    /// <exception cref="ModelFormatException">Parts that do not fit together.</exception>
+    public static QuantizedWeight? Of(Value initializer) => initializer.Uses.Where(u => u.InputIndex < 2).Select(u => Of(u.Node)).FirstOrDefault(w => w?.Values == initializer);
 
     /// <summary>The integers with their scales.</summary>
     public QuantizedMatrix Read()
@@ -106,6 +114,9 @@ public sealed class QuantizedWeight
         Copy(matrix.Zeros, BlocksOfRow, zeros, ZerosOfRow, matrix.Rows, BlocksOfRow);
         return (values, matrix.ScaleBytes(), zeros);
     }
+
+    /// <summary>The data of <see cref="StoredScales"/> or <see cref="Zeros"/>, an initializer or a Constant node.</summary>
+    public Tensor DataOf(Value value) => value == Zeros ? _zeros! : _scales;
 
     private int ZerosOfRow => checked((int)(_zeros!.ByteLength / Shape[0] * 8 / Bits));
 

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using SorsaOrt.Adapters;
 using SorsaOrt.Artifacts;
 using SorsaOrt.Ir;
@@ -28,20 +29,21 @@ public sealed class ModelMerger
     /// <param name="force">Replace existing files.</param>
     /// <param name="check">Called with the path of the finished but not yet placed model; what it throws ends the merge with nothing written.</param>
     /// <param name="threads">Weights of external data folded side by side.</param>
-    /// <returns>Number of weights written.</returns>
-    public static int Merge(
+    /// <returns>What was written.</returns>
+    public static MergeReport Merge(
         ArtifactSet artifacts, Checkpoint? checkpoint, string outputPath, ElementType? type, bool force, Action<string>? check = null, int threads = 1)
     {
-        using var initial = checkpoint is null ? artifacts.OpenParameters() : null;
+        using var initial = artifacts.OpenParameters();
         using var frozen = OnnxReader.Read(artifacts.PathOf(ArtifactFiles.EvalModel));
-        var weights = new AdaptedWeights(artifacts.Manifest, checkpoint?.Parameters ?? initial!, frozen.Graph);
-        return new ModelMerger(artifacts, weights, type, Math.Max(1, threads)).Write(outputPath, force, check);
+        using var model = OnnxReader.Read(artifacts.PathOf(ArtifactFiles.SourceModel));
+        var weights = new AdaptedWeights(artifacts.Manifest, checkpoint?.Parameters ?? initial, initial, frozen.Graph);
+        return new ModelMerger(artifacts, weights, type, Math.Max(1, threads)).Write(model, outputPath, force, check);
     }
 
-    private int Write(string outputPath, bool force, Action<string>? check)
+    private MergeReport Write(Model model, string outputPath, bool force, Action<string>? check)
     {
-        using var model = OnnxReader.Read(_artifacts.PathOf(ArtifactFiles.SourceModel));
-        PutWeights(model.Graph, _artifacts.Manifest.Targets, _weights, _type);
+        var costs = new ConcurrentDictionary<string, RequantizedTarget>(StringComparer.Ordinal);
+        PutWeights(model.Graph, _artifacts.Manifest.Targets, _weights, _type, cost => costs[cost.Module] = cost);
         RefuseArtifacts(outputPath);
         using var files = new StagedFiles(outputPath, force);
         var layout = new SourceLayout(_artifacts, model.Graph, outputPath, force);
@@ -54,7 +56,7 @@ public sealed class ModelMerger
         files.Complete();
         check?.Invoke(Path.Combine(files.Folder, Path.GetFileName(outputPath)));
         files.Commit();
-        return _artifacts.Manifest.Targets.Count;
+        return new MergeReport(_artifacts.Manifest.Targets.Count, [.. _artifacts.Manifest.Targets.Select(t => costs.GetValueOrDefault(t.Module)).OfType<RequantizedTarget>()]);
     }
 
     /// <summary>Gives the initializers of targets their folded weights, computed when they are written.</summary>
@@ -62,10 +64,11 @@ public sealed class ModelMerger
     /// <param name="targets">All targets of every weight that changes.</param>
     /// <param name="weights">What is folded.</param>
     /// <param name="type">Element type they are stored in; null keeps that of the graph.</param>
-    internal static void PutWeights(Graph graph, IEnumerable<TargetWeight> targets, AdaptedWeights weights, ElementType? type)
+    /// <param name="told">Told what quantising again cost, as weights are written, on any thread.</param>
+    internal static void PutWeights(Graph graph, IEnumerable<TargetWeight> targets, AdaptedWeights weights, ElementType? type, Action<RequantizedTarget>? told = null)
     {
         foreach (var sharing in targets.GroupBy(t => t.WeightName, StringComparer.Ordinal))
-            Replace(graph, [.. sharing], weights, type);
+            Replace(graph, [.. sharing], weights, type, told);
     }
 
     // The files of the artifacts are what is merged from: --force does not replace them.
@@ -76,14 +79,21 @@ public sealed class ModelMerger
     }
 
     // The targets of one stored weight: one that is all of it, or slices of a packed one.
-    private static void Replace(Graph graph, IReadOnlyList<TargetWeight> targets, AdaptedWeights weights, ElementType? storedAs)
+    private static void Replace(Graph graph, IReadOnlyList<TargetWeight> targets, AdaptedWeights weights, ElementType? storedAs, Action<RequantizedTarget>? told)
     {
         var target = targets[0];
-        var weight = graph.FindInitializer(target.WeightName)
-            ?? throw new ArtifactMismatchException($"source_model.onnx has no initializer '{target.WeightName}' for {target.Module}; build the artifacts again.");
-        var stored = weight.Constant!;
+        var source = SourceWeight.Of(graph, target);
+        var (weight, stored) = (source.Initializer, source.Data);
+        float[] Folded() => target.SliceStart is null ? weights.Fold(target, weights.Frozen(target, source)) : FoldPacked(targets, source, weights);
+        if (source.Quantized is not null)
+        {
+            if (storedAs is { } floats)
+                QuantizedTargets.PutFloats(graph, source, target, Folded, floats);
+            else
+                QuantizedTargets.PutQuantized(graph, source, targets, Folded, told);
+            return;
+        }
         var type = storedAs ?? stored.ElementType;
-        float[] Folded() => target.SliceStart is null ? weights.Fold(target, weights.Frozen(target, stored.Shape)) : FoldPacked(targets, stored, weights);
         var merged = new ComputedTensor(type, stored.Shape, () => Encode(Folded(), type, target.Module));
         if (type == stored.ElementType)
         {
@@ -101,14 +111,14 @@ public sealed class ModelMerger
     }
 
     // A packed weight with the slices of its targets merged; the other slices are as the user's model has them.
-    private static float[] FoldPacked(IReadOnlyList<TargetWeight> targets, Tensor stored, AdaptedWeights weights)
+    private static float[] FoldPacked(IReadOnlyList<TargetWeight> targets, SourceWeight source, AdaptedWeights weights)
     {
-        var merged = stored.ToFloat32() ?? throw new ArtifactMismatchException($"'{targets[0].WeightName}' is {stored}, which cannot be merged; build the artifacts again.");
-        var packed = AdaptedWeights.HasOwnResidual(targets[0]) ? null : weights.Frozen(targets[0], stored.Shape);
+        var merged = source.ToFloat32();
+        var packed = AdaptedWeights.HasOwnResidual(targets[0]) ? null : weights.Frozen(targets[0], source);
         foreach (var target in targets)
         {
-            var slice = AdaptedWeights.Slice(target, stored) ?? throw new ArtifactMismatchException($"{target.Module} is no slice of '{target.WeightName}', others are; build the artifacts again.");
-            slice.Put<float>(weights.Fold(target, packed is null ? weights.Frozen(target, stored.Shape) : slice.Take<float>(packed)), merged);
+            var slice = AdaptedWeights.Slice(target, source.Shape) ?? throw new ArtifactMismatchException($"{target.Module} is no slice of '{target.WeightName}', others are; build the artifacts again.");
+            slice.Put<float>(weights.Fold(target, packed is null ? weights.Frozen(target, source) : slice.Take<float>(packed)), merged);
         }
         return merged;
     }

@@ -15,9 +15,8 @@ internal sealed class SourceLayout
     {
         var manifest = artifacts.Manifest;
         _graph = graph;
-        var targets = manifest.Targets.Select(t => t.WeightName).ToHashSet(StringComparer.Ordinal);
         _places = manifest.ExternalTensors.Where(t => graph.FindInitializer(t.Name) is not null).ToDictionary(t => t.Name, StringComparer.Ordinal);
-        _changed = _places.Values.Where(p => targets.Contains(p.Name)).Select(p => p.Location).ToHashSet(StringComparer.Ordinal);
+        _changed = manifest.ExternalTensors.Where(t => graph.FindInitializer(t.Name)?.Constant is null or ComputedTensor).Select(t => t.Location).ToHashSet(StringComparer.Ordinal);
         _names = DataFileNames.Choose(artifacts, _places.Values.Select(p => p.Location), outputPath, force);
     }
 

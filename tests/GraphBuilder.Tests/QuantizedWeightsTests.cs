@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.ML.OnnxRuntime;
 using SorsaOrt.Artifacts;
 using SorsaOrt.Ir;
@@ -152,9 +153,10 @@ public sealed class QuantizedWeightsTests
     {
         var words = form.Split(' ');
         var tied = words[^1] == "tied";
+        static int Number(string text) => int.Parse(text, CultureInfo.InvariantCulture);
         bool IsQuantized(string name) => tied || name.StartsWith("onnx::MatMul", StringComparison.Ordinal);
         if (words[0] == "nbits")
-            QuantizedModels.WriteNBits(Floats, path, int.Parse(words[1]), int.Parse(words[2]), words[^1] == "zeros", IsQuantized);
+            QuantizedModels.WriteNBits(Floats, path, Number(words[1]), Number(words[2]), words[^1] == "zeros", IsQuantized);
         else
             QuantizedModels.WriteDequantizing(Floats, path, Enum.GetValues<ElementType>().First(t => t.ShortName() == words[0]), Enum.Parse<Granularity>(words[1]), IsQuantized);
     }

@@ -24,7 +24,7 @@ public sealed class ModelMergerTests
             var (source, merged) = (Paths.Fixture("nano-llama", "optimum-no-past.onnx"), Path.Combine(folder, "merged.onnx"));
             ArtifactBuilder.Build(new BuildOptions { ModelPath = source, OutputFolder = Path.Combine(folder, "artifacts"), Rank = 8, Method = method });
             var artifacts = ArtifactSet.Open(Path.Combine(folder, "artifacts"), Verification.Full);
-            Assert.Equal(35, ModelMerger.Merge(artifacts, null, merged, null, false));
+            Assert.Equal(35, ModelMerger.Merge(artifacts, null, merged, null, false).Weights);
 
             using var before = OnnxReader.Read(source);
             using var after = OnnxReader.Read(merged);
@@ -70,7 +70,7 @@ public sealed class ModelMergerTests
         });
         var artifacts = ArtifactSet.Open(folder.At("artifacts"), Verification.Full);
         Assert.Equal([0L, 192L], artifacts.Manifest.Targets.Take(2).Select(t => t.SliceStart!.Value));
-        Assert.Equal(10, ModelMerger.Merge(artifacts, null, folder.At("merged.onnx"), null, false));
+        Assert.Equal(10, ModelMerger.Merge(artifacts, null, folder.At("merged.onnx"), null, false).Weights);
         using var before = OnnxReader.Read(source);
         using var after = OnnxReader.Read(folder.At("merged.onnx"));
         Assert.Equal(before.Graph.ToString(), after.Graph.ToString());

@@ -12,15 +12,15 @@ namespace SorsaOrt.Merge.LoraDelta;
 /// </remarks>
 internal sealed class OptionalAdapter
 {
-    private static readonly HashSet<string> Products = ["MatMul", "Gemm", "FusedMatMul"];
-    private static readonly HashSet<string> Passing = ["Transpose", "Cast", "Identity"];
+    private static readonly HashSet<string> Products = ["MatMul", "Gemm", "FusedMatMul", "MatMulNBits"];
+    private static readonly HashSet<string> Passing = ["Transpose", "Cast", "Identity", "DequantizeLinear"];
 
     private readonly IReadOnlyList<TargetWeight> _targets;
-    private readonly Tensor _stored;
+    private readonly SourceWeight _source;
     private readonly Value _a;
     private readonly Value _b;
 
-    private OptionalAdapter(IReadOnlyList<TargetWeight> targets, Tensor stored, Value a, Value b) => (_targets, _stored, _a, _b) = (targets, stored, a, b);
+    private OptionalAdapter(IReadOnlyList<TargetWeight> targets, SourceWeight source, Value a, Value b) => (_targets, _source, _a, _b) = (targets, source, a, b);
 
     /// <summary>Adds the inputs and the two products to the graph; sort it when all are in.</summary>
     /// <param name="graph">The user's graph.</param>
@@ -28,11 +28,11 @@ internal sealed class OptionalAdapter
     /// <exception cref="UnsupportedGraphException">The weight is not read by one matrix product.</exception>
     public static OptionalAdapter Insert(Graph graph, IReadOnlyList<TargetWeight> targets)
     {
-        var weight = graph.FindInitializer(targets[0].WeightName)!;
-        var stored = weight.Constant!;
-        var product = ProductOf(weight) ?? throw new UnsupportedGraphException($"{targets[0].Module}: '{weight.Name}' is not read by one MatMul, Gemm or FusedMatMul, so no adapter can stand beside it");
-        var (x, y, type) = (product.Inputs[0]!, product.Output, TypeReadBy(weight));
-        var (inputs, outputs) = (targets[0].In, stored.Shape[targets[0].Transposed ? 1 : 0]);
+        var source = SourceWeight.Of(graph, targets[0]);
+        var weight = source.Initializer;
+        var product = ProductOf(weight) ?? throw new UnsupportedGraphException($"{targets[0].Module}: '{weight.Name}' is not read by one MatMul, Gemm, FusedMatMul or MatMulNBits, so no adapter can stand beside it");
+        var (x, y, type) = (product.Inputs[0]!, product.Output, TypeReadBy(source));
+        var (inputs, outputs) = (targets[0].In, source.Shape[targets[0].Transposed ? 1 : 0]);
         var module = ModuleOf(targets);
         var a = Input(graph, module + ".lora_A.weight", type, [Dim.Of(inputs), Dim.Symbol(module + ".rank")], [inputs, 1]);
         var b = Input(graph, module + ".lora_B.weight", type, [Dim.Symbol(module + ".rank"), Dim.Of(outputs)], [1, outputs]);
@@ -53,7 +53,7 @@ internal sealed class OptionalAdapter
             graph.Rename(y, graph.FreeName(name + ".original"));
             graph.Rename(sum, name);
         }
-        return new OptionalAdapter(targets, stored, a, b);
+        return new OptionalAdapter(targets, source, a, b);
     }
 
     /// <summary>A and B of this adapter, for the file that is loaded beside the model.</summary>
@@ -64,7 +64,7 @@ internal sealed class OptionalAdapter
         var first = 0;
         foreach (var target in _targets)
         {
-            var start = (AdaptedWeights.Slice(target, _stored)?.Start) ?? 0;
+            var start = (AdaptedWeights.Slice(target, _source.Shape)?.Start) ?? 0;
             var halves = LoraFactors.Pissa(deltas.Of(target), 1);
             for (var i = 0; i < halves.Rank; i++)
             {
@@ -110,10 +110,11 @@ internal sealed class OptionalAdapter
         return null;
     }
 
-    // What the product multiplies: the stored type, or that of the Cast between.
-    private static ElementType TypeReadBy(Value weight)
+    // What the product multiplies: the stored type, of integers that of their scales, or that of the Cast between.
+    private static ElementType TypeReadBy(SourceWeight source)
     {
-        var type = weight.Constant!.ElementType;
+        var weight = source.Initializer;
+        var type = source.Quantized?.ScaleType ?? source.Data.ElementType;
         for (var reader = weight.Uses[0].Node; !Products.Contains(reader.OpType); reader = reader.Output.Uses[0].Node)
         {
             if (reader.OpType == "Cast")

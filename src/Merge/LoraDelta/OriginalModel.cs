@@ -17,7 +17,9 @@ internal static class OriginalModel
         var model = OnnxReader.Read(artifacts.PathOf(ArtifactFiles.SourceModel));
         try
         {
-            ModelMerger.PutWeights(model.Graph, manifest.Targets.Where(t => t.ElementType == manifest.ResidualType), new AdaptedWeights(manifest, start, frozen), null);
+            var residuals = manifest.ResidualType == Manifest.StoredResidual ? "f32" : manifest.ResidualType;
+            var replaced = manifest.Targets.Where(t => t.StaysStored != true && !AdaptedWeights.HasOwnResidual(t) && t.ElementType == residuals);
+            ModelMerger.PutWeights(model.Graph, replaced, new AdaptedWeights(manifest, start, start, frozen), null);
             return model;
         }
         catch

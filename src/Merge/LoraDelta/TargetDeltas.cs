@@ -23,7 +23,7 @@ internal sealed class TargetDeltas
     public TargetDeltas(Manifest manifest, SafetensorsReader start, SafetensorsReader trained, Graph frozen, Graph original)
     {
         (_manifest, _start, _original) = (manifest, start, original);
-        _trained = new AdaptedWeights(manifest, trained, frozen);
+        _trained = new AdaptedWeights(manifest, trained, start, frozen);
     }
 
     /// <summary>‖merged − original − D‖ / ‖merged − original‖ over the targets computed so far: 0 where no residual was rounded.</summary>
@@ -33,19 +33,19 @@ internal sealed class TargetDeltas
     public int RankOf(TargetWeight target) => checked((int)Math.Min(IsLora ? target.Rank : 2L * target.Rank, Math.Min(target.In, target.Out)));
 
     /// <summary>The delta of one target.</summary>
-    public SorsaFactors Of(TargetWeight target) => _manifest.ResidualType != ElementType.Float32.ShortName() ? Nearest(target)
+    public SorsaFactors Of(TargetWeight target) => _manifest.ResidualType is not ("f32" or Manifest.StoredResidual) ? Nearest(target)
         : WeightDelta.Between(_trained.Factors(target), IsLora ? null : AdaptedWeights.Factors(_manifest, _start, target), target.Scale);
 
     private bool IsLora => _manifest.Method == TrainingMethod.Lora;
 
     private SorsaFactors Nearest(TargetWeight target)
     {
-        var stored = _original.FindInitializer(target.WeightName)!.Constant!;
-        var slice = AdaptedWeights.Slice(target, stored);
+        var source = SourceWeight.Of(_original, target);
+        var slice = AdaptedWeights.Slice(target, source.Shape);
         float[] Own(float[] weight) => slice is { } part ? part.Take<float>(weight) : weight;
-        var residual = _trained.Frozen(target, stored.Shape)!;
+        var residual = _trained.Frozen(target, source)!;
         var change = _trained.Fold(target, AdaptedWeights.HasOwnResidual(target) ? residual : Own(residual));
-        TensorPrimitives.Subtract<float>(change, Own(stored.ToFloat32()!), change);
+        TensorPrimitives.Subtract<float>(change, Own(source.ToFloat32()), change);
         var delta = SorsaFactors.Decompose(change, checked((int)target.Out), checked((int)target.In), target.Transposed, RankOf(target));
         _changed += FrobeniusNorm.Squared(change);
         _kept += FrobeniusNorm.Squared(delta.S);
