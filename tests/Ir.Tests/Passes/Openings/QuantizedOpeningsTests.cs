@@ -1,4 +1,3 @@
-using SorsaOrt.TestSupport;
 using Xunit;
 
 namespace SorsaOrt.Ir.Tests.Openings;
