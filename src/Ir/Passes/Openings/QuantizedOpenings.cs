@@ -13,6 +13,8 @@ internal static class QuantizedOpenings
         var floats = op.Emit("DequantizeLinear", [Stored(op, weight.ValuesAsMatrix(), weight.Values), op.Cast(scales, ElementType.Float32), zeros],
             NodeAttribute.Of("axis", 1), NodeAttribute.Of("block_size", weight.BlockSize));
         var product = op.MatMul(node.Inputs[0]!, op.Transpose(floats, 1, 0));
+        // What names the Linear is the node's own name, not that of its output.
+        product.Producer!.Name = node.Name;
         foreach (var entry in node.Metadata)
             product.Producer!.Metadata.Add(entry);
         return [bias is null ? product : op.Add(product, bias)];
