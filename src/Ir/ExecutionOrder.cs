@@ -48,9 +48,12 @@ public static class ExecutionOrder
     public static void RunEndsEarly(Graph graph)
     {
         graph.SortTopologically();
+        // How soon a node can run is told by the longest path to it, not by its place in the file: copies that only one end reads stand late there.
+        var depth = new Dictionary<Node, int>(graph.Nodes.Count);
+        foreach (var node in graph.Nodes)
+            depth[node] = 1 + Producers(node).Select(p => depth[p]).DefaultIfEmpty(0).Max();
         var position = graph.Nodes.Index().ToDictionary(n => n.Item, n => n.Index);
-        graph.MoveToEnd([.. graph.Nodes.Where(IsEnd)
-            .OrderByDescending(n => Producers(n).Select(p => position[p]).DefaultIfEmpty(-1).Max()).ThenByDescending(n => position[n])]);
+        graph.MoveToEnd([.. graph.Nodes.Where(IsEnd).OrderByDescending(n => depth[n]).ThenByDescending(n => position[n])]);
     }
 
     private static bool IsEnd(Node node) => node.Outputs.All(o => o is null || o.Uses.Count == 0);
