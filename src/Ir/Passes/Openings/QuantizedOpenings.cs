@@ -17,7 +17,12 @@ internal static class QuantizedOpenings
         product.Producer!.Name = node.Name;
         foreach (var entry in node.Metadata)
             product.Producer!.Metadata.Add(entry);
-        return [bias is null ? product : op.Add(product, bias)];
+        if (bias is null)
+            return [product];
+        var sum = op.Add(product, bias);
+        // A node without a name is written under that of its output, which may be the product's.
+        sum.Producer!.Name = $"{op.Scope}/Add";
+        return [sum];
     }
 
     /// <summary>com.microsoft DequantizeLinear: the standard one, which has had its types since opset 21.</summary>
