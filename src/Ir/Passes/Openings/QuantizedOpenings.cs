@@ -20,8 +20,8 @@ internal static class QuantizedOpenings
         if (bias is null)
             return [product];
         var sum = op.Add(product, bias);
-        // A node without a name is written under that of its output, which may be the product's.
-        sum.Producer!.Name = $"{op.Scope}/Add";
+        // Not that of its output, which a node is renamed with: the product has it where a node is named as its output.
+        sum.Producer!.Name = $"{op.Scope}/bias";
         return [sum];
     }
 
