@@ -1,9 +1,18 @@
 using System.Diagnostics;
 using System.Globalization;
+using CommandLine;
 using SorsaOrt.Engines;
 using SorsaOrt.Trainer;
 
 namespace SorsaOrt.Benchmarks;
+
+/// <summary>Sizes that <see cref="AllReduce"/> measures.</summary>
+[Verb("allreduce", HelpText = "Measure the exchange of a training step between the ranks of mpirun.")]
+public sealed class AllReduceOptions
+{
+    [Value(0, MetaName = "MB", HelpText = "Sizes of the flat gradient in MB (10⁶ bytes); default 20 and 160.")]
+    public IEnumerable<double> Megabytes { get; set; } = [];
+}
 
 /// <summary>What the ranks' one exchange of a training step takes, beside what a ring would take at the bandwidth that a broadcast shows (docs/scale.md).</summary>
 /// <remarks>To be started by mpirun; the code is that of training, <see cref="Ranks.Sum(FlatBuffer{float})"/>.</remarks>
@@ -12,9 +21,8 @@ internal static class AllReduce
     private const int Repetitions = 9;
 
     /// <summary>Measures each size.</summary>
-    /// <param name="megabytes">Sizes of the flat gradient in MB (10⁶ bytes).</param>
     /// <returns>Exit code.</returns>
-    public static int Run(IReadOnlyList<string> megabytes)
+    public static int Run(AllReduceOptions options)
     {
         using var ranks = Ranks.Join();
         if (ranks.Count == 1)
@@ -24,9 +32,9 @@ internal static class AllReduce
         }
         if (ranks.IsFirst)
             Console.WriteLine($"{ranks.Count} ranks\n{"MB",8}{"all-reduce ms",16}{"broadcast ms",16}{"GB/s",8}{"ring model ms",16}");
-        foreach (var size in megabytes.Count > 0 ? megabytes : ["20", "160"])
+        foreach (var size in options.Megabytes.Any() ? options.Megabytes : [20, 160])
         {
-            var bytes = (long)(double.Parse(size, CultureInfo.InvariantCulture) * 1e6);
+            var bytes = (long)(size * 1e6);
             using var values = new FlatBuffer<float>(bytes / sizeof(float));
             var reduce = Median(ranks, () => ranks.Sum(values));
             var broadcast = Median(ranks, () => ranks.TakeFirst(values));

@@ -3,16 +3,15 @@ using CommandLine;
 using SorsaOrt.Benchmarks;
 
 CultureInfo.DefaultThreadCurrentCulture = CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
-if (args is ["allreduce", .. var sizes])
-    return AllReduce.Run(sizes);
 using var parser = new Parser(settings =>
 {
     settings.HelpWriter = Console.Error;
     settings.ParsingCulture = CultureInfo.InvariantCulture;
 });
-return parser.ParseArguments<StepOptions, LargeModelOptions>(args).MapResult(
+return parser.ParseArguments<StepOptions, LargeModelOptions, AllReduceOptions>(args).MapResult(
     (StepOptions options) => Run(() => StepBenchmark.Run(options).ToText()),
     (LargeModelOptions options) => Run(() => LargeModel.Write(options)),
+    (AllReduceOptions options) => AllReduce.Run(options),
     _ => 2);
 
 static int Run(Func<string> measure)

@@ -25,7 +25,7 @@ internal static class ElementwiseAgain
         var regions = new List<ElementwiseRegion>();
         foreach (var node in graph.Nodes.Reverse())
         {
-            if (taken.Contains(node) || node.Outputs.Count(o => o is not null) != 1 || !reached.Contains(node.Output) || Grow(node) is not { } region)
+            if (taken.Contains(node) || node.Outputs.Count(o => o is not null) != 1 || !reached.Contains(node.Output) || Grow(graph, node) is not { } region)
                 continue;
             taken.UnionWith(region.Nodes);
             regions.Add(region);
@@ -63,7 +63,7 @@ internal static class ElementwiseAgain
                     use.Node.SetInput(use.InputIndex, copies[value]);
             }
             // Whoever asks for a shape alone can ask a start for it.
-            foreach (var use in Inside(region).Where(v => HasShapeOf(v, region.Starts[0])).SelectMany(v => v.Uses).Where(u => IsLate(u) && u.Node.Is("Shape") && !IsOfCopy(u.Node)).ToArray())
+            foreach (var use in Inside(region).Where(v => HasTypeOf(v, region.Starts[0])).SelectMany(v => v.Uses).Where(u => IsLate(u) && u.Node.Is("Shape") && !IsOfCopy(u.Node)).ToArray())
                 use.Node.SetInput(use.InputIndex, region.Starts[0]);
             count++;
         }
@@ -75,7 +75,7 @@ internal static class ElementwiseAgain
     }
 
     // What the elementwise chain or the normalisation that ends with node consists of; null when it is neither, or mixes shapes.
-    private static ElementwiseRegion? Grow(Node end)
+    private static ElementwiseRegion? Grow(Graph graph, Node end)
     {
         var isNormalization = Normalizations.Contains(end.OpType);
         if (!isNormalization && end.OpType != "Mul")
@@ -91,7 +91,7 @@ internal static class ElementwiseAgain
             {
                 if (input.Constant is not null)
                     continue;
-                if (!HasShapeOf(input, end.Output))
+                if (!HasTypeOf(input, end.Output))
                     return null;
                 if (!isNormalization && input.Producer is { } producer && Elementwise.Contains(producer.OpType))
                     pending.Push(producer);
@@ -102,27 +102,7 @@ internal static class ElementwiseAgain
         if (starts.Count == 0)
             return null;
         var views = nodes.SelectMany(n => n.Output.Uses).Select(u => u.Node).Where(n => n.Is("Reshape") && n.Inputs[1]?.Constant is not null);
-        return new ElementwiseRegion(starts, end.Output, [.. InOrder(nodes, end), .. views.Distinct()]);
-    }
-
-    // Producers first.
-    private static List<Node> InOrder(HashSet<Node> nodes, Node end)
-    {
-        var (ordered, done, pending) = (new List<Node>(), new HashSet<Node>(), new Stack<(Node Node, bool ProducersDone)>([(end, false)]));
-        while (pending.TryPop(out var next))
-        {
-            if (next.ProducersDone)
-            {
-                ordered.Add(next.Node);
-            }
-            else if (done.Add(next.Node))
-            {
-                pending.Push((next.Node, true));
-                foreach (var producer in next.Node.Inputs.Select(i => i?.Producer).OfType<Node>().Where(nodes.Contains))
-                    pending.Push((producer, false));
-            }
-        }
-        return ordered;
+        return new ElementwiseRegion(starts, end.Output, [.. graph.Nodes.Where(nodes.Contains), .. views.Distinct()]);
     }
 
     private static IEnumerable<Value> Inside(ElementwiseRegion region) => region.Nodes.Select(n => n.Output);
@@ -161,8 +141,7 @@ internal static class ElementwiseAgain
         }
     }
 
-    private static bool HasShapeOf(Value value, Value like) => value.ElementType == like.ElementType && value.Shape is { } shape
-        && like.Shape is { } wanted && shape.Count == wanted.Count && shape.Zip(wanted).All(d => Dim.Same(d.First, d.Second));
+    private static bool HasTypeOf(Value value, Value like) => value.ElementType == like.ElementType && value.HasShapeOf(like);
 }
 
 /// <summary>Cheap operators between a few values and one.</summary>

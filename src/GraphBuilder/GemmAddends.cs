@@ -20,7 +20,7 @@ public static class GemmAddends
             {
                 var (product, addend) = (add.Inputs[i]!, add.Inputs[1 - i]!);
                 if (product.Producer is not { } gemm || !gemm.Is("Gemm") || gemm.InputOrNull(2) is not null || product.Uses.Count != 1
-                    || gone.Contains(gemm) || !SameShape(product, addend) || graph.Outputs.Contains(product) || ReferenceEquals(product, addend))
+                    || gone.Contains(gemm) || !product.HasShapeOf(addend) || graph.Outputs.Contains(product) || ReferenceEquals(product, addend))
                     continue;
                 Fold(graph, add, gemm, addend);
                 gone.Add(add);
@@ -41,7 +41,4 @@ public static class GemmAddends
         graph.Rename(sum, graph.FreeName(name + "/folded"));
         graph.Rename(product, name);
     }
-
-    private static bool SameShape(Value a, Value b) =>
-        a.Shape is { } left && b.Shape is { } right && left.Count == right.Count && left.Zip(right).All(p => Dim.Same(p.First, p.Second));
 }

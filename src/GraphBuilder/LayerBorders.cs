@@ -43,7 +43,7 @@ internal static class LayerBorders
                 if (output is not null && Readers(output, flow) is > 0 and var readers)
                     open[output] = readers;
             }
-            if (!hasProduct || open.Count != 1 || open.Keys.First() is not { } end || end.Producer != node || !HasShapeOf(end, embedding))
+            if (!hasProduct || open.Count != 1 || open.Keys.First() is not { } end || end.Producer != node || end.ElementType != embedding.ElementType || !end.HasShapeOf(embedding))
                 continue;
             segments.Add(new LayerSegment(start, end, nodes));
             (start, nodes, hasProduct) = (end, [], false);
@@ -96,7 +96,4 @@ internal static class LayerBorders
             embedding = only.Output;
         return embedding;
     }
-
-    private static bool HasShapeOf(Value value, Value like) => value.ElementType == like.ElementType && value.Shape is { } shape
-        && like.Shape is { } wanted && shape.Count == wanted.Count && shape.Zip(wanted).All(d => Dim.Same(d.First, d.Second));
 }

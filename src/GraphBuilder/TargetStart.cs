@@ -40,13 +40,8 @@ internal sealed record TargetStart(LinearSite Site, float[]? A, float[]? S, floa
         var factors = given.Any
             ? new SorsaFactors(r, site.Out, site.In, given.Read(site.Module + ".A", r, site.In), given.Read(site.Module + ".S", r), given.Read(site.Module + ".B", site.Out, r))
             : SorsaFactors.Decompose(weight, site.Out, site.In, site.Transposed, r, options.Svd with { Seed = seed });
-        var norm = NormOf(weight, options);
-        var isGiven = TakeGivenResidual(site, weight, given);
-        if (!isGiven && options.ResidualOf(site) is null)
-            return new TargetStart(site, factors.A, factors.S, factors.B, null, FrozenResidual.StoredWithout(site, factors.A, factors.S, factors.B));
-        if (!isGiven)
-            Adapters.Residual.Compute(weight, site.Transposed, factors, options.Scale, weight);
-        return new TargetStart(site, factors.A, factors.S, factors.B, null, FrozenResidual.Of(site, weight, norm, options.ResidualOf(site) ?? ElementType.Float32));
+        var start = new TargetStart(site, factors.A, factors.S, factors.B, null, null);
+        return start.Frozen(weight, options, given, () => Adapters.Residual.Compute(weight, site.Transposed, factors, options.Scale, weight));
     }
 
     private static TargetStart TwoFactors(LinearSite site, float[] weight, BuildOptions options, FactorFiles given, ulong seed)
@@ -56,14 +51,22 @@ internal sealed record TargetStart(LinearSite Site, float[]? A, float[]? S, floa
             ? new LoraFactors(r, site.Out, site.In, given.Read(site.Module + ".A", r, site.In), given.Read(site.Module + ".B", site.Out, r))
             : options.Method == AdapterMethod.Lora ? LoraFactors.Lora(site.Out, site.In, r, seed)
             : LoraFactors.Pissa(SorsaFactors.Decompose(weight, site.Out, site.In, site.Transposed, r, options.Svd with { Seed = seed }), options.Scale);
-        var norm = NormOf(weight, options);
-        var isGiven = TakeGivenResidual(site, weight, given);
-        var isLora = options.Method == AdapterMethod.Lora;
-        if (!isGiven && options.ResidualOf(site) is null)
-            return new TargetStart(site, factors.A, null, factors.B, null, isLora ? null : FrozenResidual.StoredWithout(site, factors.A, null, factors.B));
-        if (!isGiven && !isLora)
-            Adapters.Residual.Compute(weight, site.Transposed, factors, options.Scale, weight);
-        return new TargetStart(site, factors.A, null, factors.B, null, FrozenResidual.Of(site, weight, norm, options.ResidualOf(site) ?? ElementType.Float32));
+        var start = new TargetStart(site, factors.A, null, factors.B, null, null);
+        return start.Frozen(weight, options, given, () => Adapters.Residual.Compute(weight, site.Transposed, factors, options.Scale, weight));
+    }
+
+    // With its frozen part: the residual as given, or the weight as it is stored with the start beside it, or what is left of the weight without the start.
+    private TargetStart Frozen(float[] weight, BuildOptions options, FactorFiles given, Action subtractStart)
+    {
+        var (norm, type, startsAtZero) = (NormOf(weight, options), options.ResidualOf(Site), options.Method == AdapterMethod.Lora);
+        if (!TakeGivenResidual(Site, weight, given))
+        {
+            if (type is null)
+                return startsAtZero ? this : this with { Residual = FrozenResidual.StoredWithout(Site, A!, S, B!) };
+            if (!startsAtZero)
+                subtractStart();
+        }
+        return this with { Residual = FrozenResidual.Of(Site, weight, norm, type ?? ElementType.Float32) };
     }
 
     private static TargetStart FromWeight(LinearSite site, float[] weight, FactorFiles given)

@@ -10,16 +10,16 @@ internal static class TrainableGraph
         var chosen = targets.ToHashSet();
         var parameters = new Dictionary<LinearSite, SiteParameters>();
         // Looked at before anything is rewritten: a rewrite gives the next Linear another input.
-        var together = prepared.Sites.Where(chosen.Contains).GroupBy(s => s.Input).SelectMany(g => g.Select(s => (Site: s, Group: g.ToArray()))).ToDictionary(s => s.Site, s => s.Group);
+        var together = prepared.Sites.Where(chosen.Contains).GroupBy(s => s.Input).Select(g => g.ToArray()).ToDictionary(g => g[0]);
         foreach (var site in prepared.Sites)
         {
             if (!chosen.Contains(site))
                 adapted.Keep(site);
             else if (options.Method == AdapterMethod.Full)
                 parameters[site] = adapted.AdaptFully(site);
-            else if (!parameters.ContainsKey(site))
+            else if (together.TryGetValue(site, out var group))
             {
-                foreach (var p in adapted.Adapt(together[site], options.Method == AdapterMethod.Sorsa, options.Rank, options.Scale))
+                foreach (var p in adapted.Adapt(group, options.Method == AdapterMethod.Sorsa, options.Rank, options.Scale))
                     parameters[p.Site] = p;
             }
         }

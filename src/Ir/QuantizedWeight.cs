@@ -120,15 +120,15 @@ public sealed class QuantizedWeight
 
     private int ZerosOfRow => checked((int)(_zeros!.ByteLength / Shape[0] * 8 / Bits));
 
-    private byte[] DenseZeros()
+    /// <summary>The zero points [N, blocks] of a MatMulNBits that stores none: the middle of the range.</summary>
+    internal InMemoryTensor Middles()
     {
-        var (rows, blocks) = (checked((int)Shape[0]), BlocksOfRow);
-        if (_zeros is not null)
-            return Dense(_zeros, rows, ZerosOfRow, blocks);
-        var middles = new byte[ElementType.ByteSize((long)rows * blocks)];
-        Array.Fill(middles, (byte)(Bits == 4 ? 0x88 : 0x80));
-        return middles;
+        var bytes = new byte[ElementType.ByteSize(Shape[0] * BlocksOfRow)];
+        Array.Fill(bytes, (byte)(Bits == 4 ? 0x88 : 0x80));
+        return new InMemoryTensor(ElementType, [Shape[0], BlocksOfRow], bytes);
     }
+
+    private byte[] DenseZeros() => _zeros is null ? Middles().Data : Dense(_zeros, checked((int)Shape[0]), ZerosOfRow, BlocksOfRow);
 
     // Rows of `stored` elements without what fills them up beyond `columns`.
     private byte[] Dense(Tensor packed, int rows, int stored, int columns)

@@ -50,6 +50,10 @@ public sealed class Value
     /// <summary>Dimensions, or null where the rank is unknown.</summary>
     public IReadOnlyList<Dim>? Shape => Type?.Shape;
 
+    /// <summary>Whether both shapes are known to the last axis and equal for every value of the symbols.</summary>
+    public bool HasShapeOf(Value other) => Shape is { } x && other.Shape is { } y && x.Count == y.Count
+        && Enumerable.Range(0, x.Count).All(i => Dim.Same(x[i], y[i]));
+
     /// <summary>Makes every node that reads this value, and every graph output that is this value, read <paramref name="other"/> instead.</summary>
     public void ReplaceAllUsesWith(Value other, Graph? outputsOf = null)
     {

@@ -1,7 +1,7 @@
 using System.Globalization;
-using SorsaOrt.Engines;
 using System.Text.Json.Serialization;
 using SorsaOrt.Artifacts;
+using SorsaOrt.Engines;
 
 namespace SorsaOrt.Trainer;
 

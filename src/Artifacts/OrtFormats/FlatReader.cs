@@ -24,7 +24,7 @@ internal readonly ref struct FlatReader
     {
         Need(0, 8, "its header");
         if (Encoding.Latin1.GetString(_bytes.Slice(4, 4)) is var found && found != identifier)
-            throw Broken($"its identifier is {Artifacts.Text.Quote(found)}, {Artifacts.Text.Quote(identifier)} was expected");
+            throw Broken($"its identifier is {Text.Quote(found)}, {Text.Quote(identifier)} was expected");
         return Follow(0, "the root");
     }
 
@@ -71,7 +71,7 @@ internal readonly ref struct FlatReader
     }
 
     /// <summary>A string of any length, empty where absent.</summary>
-    public string Text(int table, int id, string what) =>
+    public string String(int table, int id, string what) =>
         Vector(table, id, 1, what) is (var start, var length) ? Encoding.UTF8.GetString(_bytes.Slice(start, length)) : "";
 
     /// <summary>Position of a child table; 0 where absent.</summary>
@@ -106,7 +106,7 @@ internal readonly ref struct FlatReader
 
     /// <summary>The complaint about this file.</summary>
     public ArtifactMismatchException Broken(string what) =>
-        new(_path, $"{Artifacts.Text.Quote(_path)} is damaged or no file of this kind: {what}.");
+        new(_path, $"{Text.Quote(_path)} is damaged or no file of this kind: {what}.");
 
     private int Follow(int place, string what)
     {

@@ -46,9 +46,9 @@ public static class OrtCheckpointConversion
         {
             state = SealedJson.Parse<CheckpointState>(Encoding.UTF8.GetBytes(text), official.Path, CheckpointState.CurrentVersion, "convert it anew.");
             if (state.MicroBatchIndex < 0)
-                throw new ArtifactMismatchException(official.Path, $"{Quoted(official.Path)} says that its run has used {state.MicroBatchIndex} micro-batches; convert it anew.");
+                throw new ArtifactMismatchException(official.Path, $"{Text.Quote(official.Path)} says that its run has used {state.MicroBatchIndex} micro-batches; convert it anew.");
             if (state.ManifestHash != artifacts.Hash)
-                throw new ArtifactMismatchException(official.Path, $"{Quoted(official.Path)} belongs to other artifacts than {Quoted(artifacts.Folder)}; give the artifacts it was trained with.");
+                throw new ArtifactMismatchException(official.Path, $"{Text.Quote(official.Path)} belongs to other artifacts than {Text.Quote(artifacts.Folder)}; give the artifacts it was trained with.");
         }
         using var writer = new CheckpointStore(runFolder).Begin(artifacts, values.Step);
         writer.WriteParameters(values.Parameters);
@@ -56,6 +56,4 @@ public static class OrtCheckpointConversion
         writer.Commit(state);
         return writer.FinalPath;
     }
-
-    private static string Quoted(string path) => Artifacts.Text.Quote(path);
 }

@@ -51,7 +51,7 @@ internal sealed record OrtCheckpointStructure(
         {
             int property = reader.Element(texts, i, "strings");
             if (reader.Name(property, 0, $"strings[{i}]") == name)
-                return reader.Text(property, 1, $"the property {Text.Quote(name)}");
+                return reader.String(property, 1, $"the property {Text.Quote(name)}");
         }
         return null;
     }

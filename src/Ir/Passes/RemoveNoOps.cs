@@ -38,9 +38,9 @@ public static class RemoveNoOps
             "Cast" => x.ElementType != ElementType.Undefined && (long)x.ElementType == node.Int("to", 0),
             "CastLike" => x.ElementType != ElementType.Undefined && x.ElementType == node.InputOrNull(1)?.ElementType,
             "Dropout" => IsInference(node),
-            "Reshape" or "Expand" => Substitution.SameShape(x, node.Output),
+            "Reshape" or "Expand" => x.HasShapeOf(node.Output),
             "Transpose" => node.Ints("perm") is { } p ? p.SequenceEqual(Enumerable.Range(0, p.Count).Select(i => (long)i)) : x.Shape?.Count <= 1,
-            "Slice" => Substitution.SameShape(x, node.Output) && StepsAreOne(node),
+            "Slice" => x.HasShapeOf(node.Output) && StepsAreOne(node),
             "Concat" or "Sum" or "Max" or "Min" or "Mean" => node.Inputs.Count == 1,
             "Div" or "Pow" => IsNeutral(node, x, node.InputOrNull(1), 1),
             "Sub" => IsNeutral(node, x, node.InputOrNull(1), 0),
@@ -62,7 +62,7 @@ public static class RemoveNoOps
     {
         if (operand.ConstantOf() is not { ElementCount: > 0 and <= ConstantArithmetic.MostElements } data || kept.Shape is not { } shape)
             return false;
-        if (!(data.ElementCount == 1 && data.Shape.Count <= shape.Count) && !Substitution.SameShape(kept, node.Output))
+        if (!(data.ElementCount == 1 && data.Shape.Count <= shape.Count) && !kept.HasShapeOf(node.Output))
             return false;
         return data.ToFloat64() is { } floats ? floats.All(v => v == neutral) : data.ToInt64() is { } ints && ints.All(v => v == neutral);
     }

@@ -36,8 +36,4 @@ internal static class Substitution
         value.KnownElements = NodeInference.ElementsOf(data);
         return value;
     }
-
-    /// <summary>Both shapes known to the last axis and equal for every value of the symbols.</summary>
-    public static bool SameShape(Value a, Value b) => a.Shape is { } x && b.Shape is { } y && x.Count == y.Count
-        && Enumerable.Range(0, x.Count).All(i => Dim.Same(x[i], y[i]));
 }

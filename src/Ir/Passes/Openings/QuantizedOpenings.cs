@@ -45,15 +45,11 @@ internal static class QuantizedOpenings
         return value;
     }
 
-    // Where no zero points are stored: the middle of the range, one tensor for all weights of a shape.
+    // One tensor for all weights of a shape.
     private static Value Middles(OpBuilder op, QuantizedWeight weight)
     {
-        var (type, blocks) = (weight.ElementType, (weight.Shape[1] + weight.BlockSize - 1) / weight.BlockSize);
-        var name = $"zero_points/{type.ShortName()}[{weight.Shape[0]},{blocks}]";
-        if (op.Graph.FindInitializer(name) is { } known)
-            return known;
-        var bytes = new byte[type.ByteSize(weight.Shape[0] * blocks)];
-        Array.Fill(bytes, (byte)(type == ElementType.UInt4 ? 0x88 : 0x80));
-        return op.Graph.AddInitializer(op.Graph.FreeName(name), new InMemoryTensor(type, [weight.Shape[0], blocks], bytes));
+        var zeros = weight.Middles();
+        var name = $"zero_points/{zeros}";
+        return op.Graph.FindInitializer(name) ?? op.Graph.AddInitializer(op.Graph.FreeName(name), zeros);
     }
 }
