@@ -48,8 +48,14 @@ public abstract class LinearAlgebra
     public abstract void Multiply(bool transposeA, int m, int n, int k, ReadOnlySpan<double> a, ReadOnlySpan<double> b, Span<double> c, bool accumulate = false);
 
     /// <summary>Replaces the columns of Q [rows, columns], rows at least columns, by an orthonormal basis that contains their span.</summary>
-    /// <remarks>Householder reflections: dependent or zero columns still give a complete orthonormal set.</remarks>
-    public abstract void Orthonormalize(Span<double> q, int rows, int columns);
+    /// <remarks>Through the Gram matrix, three to four times as fast as reflections, where that is safe. Dependent or zero columns still give a complete orthonormal set.</remarks>
+    public void Orthonormalize(Span<double> q, int rows, int columns)
+    {
+        ArgumentOutOfRangeException.ThrowIfNotEqual(q.Length, rows * columns);
+        ArgumentOutOfRangeException.ThrowIfLessThan(rows, columns);
+        if (!CholeskyBasis.TryOrthonormalize(this, q, rows, columns))
+            Reflect(q, rows, columns);
+    }
 
     /// <summary>Thin SVD M = U·diag(s)·Vᵀ with k = min(rows, columns), s descending; M is destroyed.</summary>
     /// <param name="matrix">M [rows, columns].</param>
@@ -60,6 +66,9 @@ public abstract class LinearAlgebra
     /// <param name="vt">Vᵀ [k, columns], orthonormal rows.</param>
     /// <exception cref="DecompositionException">The iteration did not converge.</exception>
     public abstract void Svd(Span<double> matrix, int rows, int columns, Span<double> u, Span<double> s, Span<double> vt);
+
+    /// <summary>What <see cref="Orthonormalize"/> does, by Householder reflections.</summary>
+    private protected abstract void Reflect(Span<double> q, int rows, int columns);
 
     private protected static void CheckProduct(int m, int n, int k, int a, int b, int c)
     {

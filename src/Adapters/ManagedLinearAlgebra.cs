@@ -28,12 +28,8 @@ internal sealed class ManagedLinearAlgebra : LinearAlgebra
     }
 
     /// <inheritdoc/>
-    public override void Orthonormalize(Span<double> q, int rows, int columns)
+    private protected override void Reflect(Span<double> q, int rows, int columns)
     {
-        ArgumentOutOfRangeException.ThrowIfNotEqual(q.Length, rows * columns);
-        ArgumentOutOfRangeException.ThrowIfLessThan(rows, columns);
-        if (CholeskyBasis.TryOrthonormalize(this, q, rows, columns))
-            return;
         var columnMajor = new double[rows * columns];
         MatrixLayout.Transpose(q, rows, columns, columnMajor);
         MathNetProvider.ThinQRFactor(columnMajor, rows, columns, new double[columns * columns], new double[columns]);

@@ -86,10 +86,8 @@ internal sealed unsafe class NativeLinearAlgebra : LinearAlgebra
     }
 
     /// <inheritdoc/>
-    public override void Orthonormalize(Span<double> q, int rows, int columns)
+    private protected override void Reflect(Span<double> q, int rows, int columns)
     {
-        ArgumentOutOfRangeException.ThrowIfNotEqual(q.Length, rows * columns);
-        ArgumentOutOfRangeException.ThrowIfLessThan(rows, columns);
         // Row-major [rows, columns] is column-major [columns, rows]: its LQ factorisation leaves orthonormal rows there, our columns.
         var tau = new double[columns];
         int m = columns, n = rows, query = -1, info = 0;
