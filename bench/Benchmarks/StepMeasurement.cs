@@ -18,6 +18,9 @@ internal sealed record StepMeasurement
     public required double LossSum { get; init; }
     public required IReadOnlyList<OperatorShare> Operators { get; init; }
 
+    /// <summary>The main figures, for programs.</summary>
+    public StepSummary Summary => new(ForwardBackward.Wall + Update.Wall, Tokens / (ForwardBackward.Wall + Update.Wall), MatrixProduct.Gigaflops / Product.Wall, PeakBytes);
+
     /// <summary>The table, for people.</summary>
     public string ToText()
     {
@@ -49,3 +52,10 @@ internal sealed record StepMeasurement
             text.AppendLine($"{what,-34}{clock.ToString(format, null),12}{(double.IsNaN(processor) ? "" : processor.ToString(format, null)),12}");
     }
 }
+
+/// <summary>A step in four figures.</summary>
+/// <param name="Seconds">The shortest, by the clock, with the optimizer.</param>
+/// <param name="TokensPerSecond">At that time.</param>
+/// <param name="SgemmGigaflops">10⁹ operations a second of the machine's own product, the fastest beside the steps.</param>
+/// <param name="PeakBytes">Resident memory of the process at most.</param>
+internal sealed record StepSummary(double Seconds, double TokensPerSecond, double SgemmGigaflops, long PeakBytes);

@@ -35,4 +35,7 @@ public sealed class StepOptions
 
     [Option("keep-profile", HelpText = "Keep ONNX Runtime's profile under this name.")]
     public string? KeepProfile { get; set; }
+
+    [Option("json", HelpText = "Print one JSON object in place of the table.")]
+    public bool Json { get; set; }
 }
