@@ -84,7 +84,7 @@ internal static class LayerBorders
         var found = new List<Value>();
         foreach (var node in graph.Nodes)
         {
-            if (node.Is("Gather") && node.Inputs[0]!.Shape is { Count: 2 } && node.Output.ElementType.IsFloat() && ids.Contains(node.Inputs[1]!))
+            if (IsLookUp(node) && node.Output.ElementType.IsFloat() && ids.Contains(node.Inputs[1]!))
                 found.Add(node.Output);
             else if (node.OpType is "Cast" or "Identity" or "Reshape" or "Unsqueeze" or "Squeeze" && ids.Contains(node.Inputs[0]!))
                 ids.Add(node.Output);
@@ -96,4 +96,7 @@ internal static class LayerBorders
             embedding = only.Output;
         return embedding;
     }
+
+    // Of a table of floats, or of one of small integers.
+    private static bool IsLookUp(Node node) => (node.Is("Gather") || node.Is("GatherBlockQuantized", "com.microsoft")) && node.Inputs[0]!.Shape is { Count: 2 };
 }

@@ -31,22 +31,26 @@ public sealed class ModelMerger
     /// <param name="threads">Weights of external data folded side by side.</param>
     /// <returns>What was written.</returns>
     public static MergeReport Merge(
-        ArtifactSet artifacts, Checkpoint? checkpoint, string outputPath, ElementType? type, bool force, Action<string>? check = null, int threads = 1)
+        ArtifactSet artifacts, Checkpoint? checkpoint, string outputPath, ElementType? type, bool force, Action<string>? check = null, int threads = 1) =>
+        Merge(artifacts, checkpoint, outputPath, type, force, check, threads, SourceLayout.MostInside);
+
+    internal static MergeReport Merge(
+        ArtifactSet artifacts, Checkpoint? checkpoint, string outputPath, ElementType? type, bool force, Action<string>? check, int threads, long mostInside)
     {
         using var initial = artifacts.OpenParameters();
         using var frozen = OnnxReader.Read(artifacts.PathOf(ArtifactFiles.EvalModel));
         using var model = OnnxReader.Read(artifacts.PathOf(ArtifactFiles.SourceModel));
         var weights = new AdaptedWeights(artifacts.Manifest, checkpoint?.Parameters ?? initial, initial, frozen.Graph);
-        return new ModelMerger(artifacts, weights, type, Math.Max(1, threads)).Write(model, outputPath, force, check);
+        return new ModelMerger(artifacts, weights, type, Math.Max(1, threads)).Write(model, outputPath, force, check, mostInside);
     }
 
-    private MergeReport Write(Model model, string outputPath, bool force, Action<string>? check)
+    private MergeReport Write(Model model, string outputPath, bool force, Action<string>? check, long mostInside)
     {
         var costs = new ConcurrentDictionary<string, RequantizedTarget>(StringComparer.Ordinal);
         PutWeights(model.Graph, _artifacts.Manifest.Targets, _weights, _type, cost => costs[cost.Module] = cost);
         RefuseArtifacts(outputPath);
         using var files = new StagedFiles(outputPath, force);
-        var layout = new SourceLayout(_artifacts, model.Graph, outputPath, force);
+        var layout = new SourceLayout(_artifacts, model.Graph, outputPath, force, mostInside);
         layout.WriteData(files, _threads);
         using (var stream = files.Create(Path.GetFileName(outputPath)))
         {
@@ -84,7 +88,7 @@ public sealed class ModelMerger
         var target = targets[0];
         var source = SourceWeight.Of(graph, target);
         var (weight, stored) = (source.Initializer, source.Data);
-        float[] Folded() => target.SliceStart is null ? weights.Fold(target, weights.Frozen(target, source)) : FoldPacked(targets, source, weights);
+        float[] Folded() => Fold(targets, source, weights);
         if (source.Quantized is not null)
         {
             if (storedAs is { } floats)
@@ -102,6 +106,7 @@ public sealed class ModelMerger
         }
         // Stored in another type: the graph goes on computing in its own, behind a Cast.
         var narrow = graph.AddInitializer(graph.FreeName(weight.Name + "." + type.ShortName()), merged);
+        narrow.StoredAs = weight.Name;
         var wide = graph.NewValue(graph.FreeName(weight.Name + ".cast"), weight.Type);
         weight.ReplaceAllUsesWith(wide, graph);
         var cast = graph.AddNode("Cast", [narrow], [wide], name: wide.Name);
@@ -109,6 +114,10 @@ public sealed class ModelMerger
         graph.RemoveInitializer(weight);
         graph.SortTopologically();
     }
+
+    /// <summary>The merged weight of the targets that share it, in the layout of the user's model.</summary>
+    internal static float[] Fold(IReadOnlyList<TargetWeight> targets, SourceWeight source, AdaptedWeights weights) =>
+        targets[0].SliceStart is null ? weights.Fold(targets[0], weights.Frozen(targets[0], source)) : FoldPacked(targets, source, weights);
 
     // A packed weight with the slices of its targets merged; the other slices are as the user's model has them.
     private static float[] FoldPacked(IReadOnlyList<TargetWeight> targets, SourceWeight source, AdaptedWeights weights)

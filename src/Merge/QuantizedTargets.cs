@@ -42,6 +42,7 @@ internal static class QuantizedTargets
             return turned;
         }
         var weight = graph.AddInitializer(graph.FreeName($"{stored.Values.Name}.{type.ShortName()}"), new ComputedTensor(type, shape, () => ModelMerger.Encode(Floats(), type, target.Module)));
+        weight.StoredAs = stored.Values.StoredName;
         if (type != computes)
             weight = Emit(graph, "Cast", [weight], weight.Name + ".cast", NodeAttribute.Of("to", (long)computes));
         var output = node.Output;
@@ -89,7 +90,9 @@ internal static class QuantizedTargets
         }
         if (behindCast)
             throw new UnsupportedGraphException($"node '{stored.Reader.Name}' shares its scales '{value.Name}', behind a Cast, with another weight; merge with --dtype fp32, fp16 or bf16");
-        stored.Reader.SetInput(input, graph.AddInitializer(graph.FreeName($"{stored.Values.Name}.{what}"), data));
+        var own = graph.AddInitializer(graph.FreeName($"{stored.Values.Name}.{what}"), data);
+        own.StoredAs = value.Constant is null ? null : value.Name;
+        stored.Reader.SetInput(input, own);
     }
 
     private static byte[]?[] Requantize(SourceWeight source, QuantizedMatrix matrix, IReadOnlyList<TargetWeight> targets, float[] merged, Action<RequantizedTarget>? told)

@@ -11,7 +11,8 @@ public sealed class PackedGradientTests
     private static readonly int[] Lengths = [17, 9, 23, 5, 12];
 
     public static TheoryData<string> Exports => [
-        "", "nano-llama/dynamo-opset18", "nano-llama/torchscript-opset14", "nano-llama/torchscript-opset17", "nano-llama/optimum-with-past", "nano-llama/ort-extended"];
+        "", "nano-llama/dynamo-opset18", "nano-llama/torchscript-opset14", "nano-llama/torchscript-opset17", "nano-llama/optimum-with-past", "nano-llama/ort-extended",
+        "nano-llama-hd16/genai-fp32-cpu", "nano-llama-hd16/genai-int4-cpu"];
 
     [Theory]
     [MemberData(nameof(Exports))]

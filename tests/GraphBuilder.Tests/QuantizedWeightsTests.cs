@@ -1,4 +1,3 @@
-using System.Globalization;
 using Microsoft.ML.OnnxRuntime;
 using SorsaOrt.Artifacts;
 using SorsaOrt.Ir;
@@ -13,14 +12,16 @@ public sealed class QuantizedWeightsTests
 {
     private static string Floats => Paths.Fixture("nano-llama", "optimum-no-past.onnx");
 
-    public static TheoryData<string> Forms => ["i8 Axis", "u8 Tensor", "i4 Block", "u4 Axis", "i8 Axis tied", "nbits 4 32", "nbits 4 16 zeros", "nbits 8 64 zeros", "nbits 8 128"];
+    public static TheoryData<string> Forms => ["i8 Axis", "u8 Tensor", "i4 Block", "u4 Axis", "i8 Axis tied", "nbits 4 32", "nbits 4 16 zeros", "nbits 8 64 zeros", "nbits 8 128",
+        "nbits 4 32 f16", "nbits 8 64 zeros f16", "i8 Axis f16", "u4 Axis f16", "i4 Block f16"];
 
     [Theory]
     [MemberData(nameof(Forms))]
     public void Training_IsThatOfTheDequantisedWeights(string form)
     {
+        Assert.SkipWhen(form.EndsWith("f16", StringComparison.Ordinal) && Exports.FolderOrNull("nano-llama/optimum-fp16") is null, "../shared is absent");
         using var folder = new TemporaryFolder();
-        Write(form, folder.At("q.onnx"));
+        QuantizedModels.Write(form, folder.At("q.onnx"));
         Compare(folder, new BuildOptions { ModelPath = folder.At("q.onnx"), OutputFolder = folder.At("q"), Rank = 8, Threads = 1 });
     }
 
@@ -35,7 +36,7 @@ public sealed class QuantizedWeightsTests
     public void MethodsAndResiduals_TrainAsOnTheDequantisedWeights(AdapterMethod method, Recomputation recompute, ElementType? residual)
     {
         using var folder = new TemporaryFolder();
-        Write("nbits 4 32", folder.At("q.onnx"));
+        QuantizedModels.Write("nbits 4 32", folder.At("q.onnx"));
         Compare(folder, new BuildOptions { ModelPath = folder.At("q.onnx"), OutputFolder = folder.At("q"), Rank = 8, Threads = 1, Method = method, Recompute = recompute, ResidualType = residual });
     }
 
@@ -60,7 +61,7 @@ public sealed class QuantizedWeightsTests
     public void OptimisedGraphs_KeepTheWeightsAsIntegers(string form, ElementType type, int tables)
     {
         using var folder = new TemporaryFolder();
-        Write(form, folder.At("q.onnx"));
+        QuantizedModels.Write(form, folder.At("q.onnx"));
         ArtifactBuilder.Build(new BuildOptions { ModelPath = folder.At("q.onnx"), OutputFolder = folder.At("q"), Rank = 8, Threads = 1 });
         foreach (var file in new[] { ArtifactFiles.EvalModel, ArtifactFiles.TrainingModel })
         {
@@ -79,7 +80,7 @@ public sealed class QuantizedWeightsTests
     public void Artifacts_SayThatTheWeightsStay()
     {
         using var folder = new TemporaryFolder();
-        Write("nbits 4 32", folder.At("q.onnx"));
+        QuantizedModels.Write("nbits 4 32", folder.At("q.onnx"));
         var report = ArtifactBuilder.Build(new BuildOptions { ModelPath = folder.At("q.onnx"), OutputFolder = folder.At("q"), Rank = 8 });
         Assert.All(report.Targets, t => Assert.Equal((ElementType.UInt4, null), (t.StoredType, t.Loss)));
         var manifest = ArtifactSet.Open(folder.At("q"), Verification.Full).Manifest;
@@ -95,7 +96,7 @@ public sealed class QuantizedWeightsTests
     public void TiedTable_IsRefusedAsATarget()
     {
         using var folder = new TemporaryFolder();
-        Write("i8 Axis tied", folder.At("q.onnx"));
+        QuantizedModels.Write("i8 Axis tied", folder.At("q.onnx"));
         var options = new BuildOptions { ModelPath = folder.At("q.onnx"), OutputFolder = folder.At("q"), Rank = 8, Targets = "lm_head" };
         Assert.Contains("is also read by", Assert.Throws<TargetException>(() => ArtifactBuilder.Build(options)).Message, StringComparison.Ordinal);
         Assert.False(Directory.Exists(folder.At("q")));
@@ -112,7 +113,7 @@ public sealed class QuantizedWeightsTests
     public void MalformedProducts_AreRefusedByName(string attribute, long value, Type refusal, string reason)
     {
         using var folder = new TemporaryFolder();
-        Write("nbits 4 32", folder.At("q.onnx"));
+        QuantizedModels.Write("nbits 4 32", folder.At("q.onnx"));
         using (var model = OnnxReader.Read(folder.At("q.onnx")))
         {
             model.Graph.Nodes.First(n => n.OpType == "MatMulNBits").Attributes[attribute] = NodeAttribute.Of(attribute, value);
@@ -143,22 +144,9 @@ public sealed class QuantizedWeightsTests
     public void OfficialFormat_IsRefused()
     {
         using var folder = new TemporaryFolder();
-        Write("nbits 4 32", folder.At("q.onnx"));
+        QuantizedModels.Write("nbits 4 32", folder.At("q.onnx"));
         var options = new BuildOptions { ModelPath = folder.At("q.onnx"), OutputFolder = folder.At("a"), Rank = 4, Format = ArtifactFormat.Both };
         Assert.Contains("use --format ort", Assert.Throws<TargetException>(() => ArtifactBuilder.Build(options)).Message, StringComparison.Ordinal);
-    }
-
-    // The forms of the other tests by their words: "i8 Axis", "nbits 4 32 zeros".
-    private static void Write(string form, string path)
-    {
-        var words = form.Split(' ');
-        var tied = words[^1] == "tied";
-        static int Number(string text) => int.Parse(text, CultureInfo.InvariantCulture);
-        bool IsQuantized(string name) => tied || name.StartsWith("onnx::MatMul", StringComparison.Ordinal);
-        if (words[0] == "nbits")
-            QuantizedModels.WriteNBits(Floats, path, Number(words[1]), Number(words[2]), words[^1] == "zeros", IsQuantized);
-        else
-            QuantizedModels.WriteDequantizing(Floats, path, Enum.GetValues<ElementType>().First(t => t.ShortName() == words[0]), Enum.Parse<Granularity>(words[1]), IsQuantized);
     }
 
     // Weights [out, in] and [in, out] are decomposed to the same factors up to rounding.

@@ -14,7 +14,7 @@ public sealed class RecomputationTests
     private const int Layers = 5;
 
     public static TheoryData<string> Families => [.. Paths.SharedOrNull is null ? ["fixture"] : (string[])["fixture",
-        .. new[] { "optimum-with-past", "torchscript-opset14", "torchscript-opset17", "dynamo-opset18", "ort-extended", "genai-fp16-dml", "nano-llama-hd16/genai-fp32-cpu", "nano-llama-hd16/genai-fp32-cpu-unfused", "nano-llama-hd16/genai-fp16-cuda" }]];
+        .. new[] { "optimum-with-past", "torchscript-opset14", "torchscript-opset17", "dynamo-opset18", "ort-extended", "genai-fp16-dml", "nano-llama-hd16/genai-fp32-cpu", "nano-llama-hd16/genai-fp32-cpu-unfused", "nano-llama-hd16/genai-fp16-cuda", "nano-llama-hd16/genai-int4-cpu" }]];
 
     [Theory]
     [MemberData(nameof(Families))]

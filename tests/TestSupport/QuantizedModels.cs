@@ -1,3 +1,4 @@
+using System.Globalization;
 using SorsaOrt.Ir;
 using SorsaOrt.Ir.Serialization;
 
@@ -20,6 +21,23 @@ public static class QuantizedModels
     private const int Block = 32;
     private const string Microsoft = "com.microsoft";
 
+    /// <summary>Writes nano-llama with its Linears quantised in a form told by words.</summary>
+    /// <param name="form">
+    /// "i8 Axis": DequantizeLinear of that type and granularity, "tied" its table too; "nbits 4 32": MatMulNBits of 4 bits in blocks of 32, "zeros" with zero points. "f16": the model and the scales are of float16.
+    /// </param>
+    /// <param name="path">The file to write, everything inside.</param>
+    public static void Write(string form, string path)
+    {
+        var words = form.Split(' ');
+        var source = words.Contains("f16") ? Exports.Model("nano-llama/optimum-fp16") : Paths.Fixture("nano-llama", "optimum-no-past.onnx");
+        static int Number(string text) => int.Parse(text, CultureInfo.InvariantCulture);
+        bool IsQuantized(string name) => words.Contains("tied") || name.StartsWith("onnx::MatMul", StringComparison.Ordinal);
+        if (words[0] == "nbits")
+            WriteNBits(source, path, Number(words[1]), Number(words[2]), words.Contains("zeros"), IsQuantized);
+        else
+            WriteDequantizing(source, path, Enum.GetValues<ElementType>().First(t => t.ShortName() == words[0]), Enum.Parse<Granularity>(words[1]), IsQuantized);
+    }
+
     /// <summary>Writes a model whose weights [in, out] of MatMul nodes, chosen by name, lie behind DequantizeLinear.</summary>
     /// <param name="source">A float model of opset 18 or later.</param>
     /// <param name="path">The file to write, everything inside.</param>
@@ -30,15 +48,15 @@ public static class QuantizedModels
     {
         using var model = OnnxReader.Read(source);
         var graph = model.Graph;
-        foreach (var weight in graph.Initializers.Where(v => v.Constant is { Shape.Count: 2, ElementType: ElementType.Float32 } && isQuantized(v.Name)).ToArray())
+        foreach (var weight in graph.Initializers.Where(v => v.Constant is { Shape.Count: 2, ElementType: ElementType.Float32 or ElementType.Float16 } && isQuantized(v.Name)).ToArray())
         {
             var (rows, columns) = ((int)weight.Constant!.Shape[0], (int)weight.Constant.Shape[1]);
             var groups = granularity switch { Granularity.Tensor => 1, Granularity.Axis => columns, _ => (rows + Block - 1) / Block * columns };
             int Group(int i) => granularity switch { Granularity.Tensor => 0, Granularity.Axis => i % columns, _ => i / columns / Block * columns + i % columns };
-            var (values, scales, zeros) = Quantize(weight.Constant.ToArray<float>(), type, groups, Group);
+            var (values, scales, zeros) = Quantize(weight.Constant.ToFloat32()!, type, weight.Constant.ElementType, groups, Group);
             long[] shape = granularity switch { Granularity.Tensor => [], Granularity.Axis => [columns], _ => [groups / columns, columns] };
             var floats = graph.NewValue(weight.Name + "/floats");
-            var inputs = new List<Value> { graph.AddInitializer(weight.Name + "_quantized", new InMemoryTensor(type, [rows, columns], Pack(values, type))), graph.AddInitializer(weight.Name + "_scale", InMemoryTensor.Of(scales, shape)) };
+            var inputs = new List<Value> { graph.AddInitializer(weight.Name + "_quantized", new InMemoryTensor(type, [rows, columns], Pack(values, type))), graph.AddInitializer(weight.Name + "_scale", Floats(scales, weight.Constant.ElementType, shape)) };
             if (type is ElementType.UInt4 or ElementType.UInt8)
                 inputs.Add(graph.AddInitializer(weight.Name + "_zero_point", new InMemoryTensor(type, shape, Pack(zeros, type))));
             weight.ReplaceAllUsesWith(floats);
@@ -63,21 +81,21 @@ public static class QuantizedModels
         using var model = OnnxReader.Read(source);
         var graph = model.Graph;
         var type = bits == 4 ? ElementType.UInt4 : ElementType.UInt8;
-        foreach (var node in graph.Nodes.Where(n => n.Is("MatMul") && n.Inputs[1]!.Constant is { Shape.Count: 2, ElementType: ElementType.Float32 } && isQuantized(n.Inputs[1]!.Name)).ToArray())
+        foreach (var node in graph.Nodes.Where(n => n.Is("MatMul") && n.Inputs[1]!.Constant is { Shape.Count: 2, ElementType: ElementType.Float32 or ElementType.Float16 } && isQuantized(n.Inputs[1]!.Name)).ToArray())
         {
             var weight = node.Inputs[1]!;
             var (k, n) = ((int)weight.Constant!.Shape[0], (int)weight.Constant.Shape[1]);
             var blocks = (k + block - 1) / block;
-            var given = weight.Constant.ToArray<float>();
+            var given = weight.Constant.ToFloat32()!;
             var padded = new float[n * blocks * block];
             for (var i = 0; i < given.Length; i++)
                 padded[i % n * blocks * block + i / n] = given[i];
-            var (values, scales, zeros) = Quantize(padded, type, n * blocks, i => i / block, withZeros);
+            var (values, scales, zeros) = Quantize(padded, type, weight.Constant.ElementType, n * blocks, i => i / block, withZeros);
             var inputs = new List<Value>
             {
                 node.Inputs[0]!,
                 graph.AddInitializer(weight.Name + "_Q4", new InMemoryTensor(ElementType.UInt8, [n, blocks, block * bits / 8], Pack(values, type))),
-                graph.AddInitializer(weight.Name + "_scales", InMemoryTensor.Of(scales, n, blocks)),
+                graph.AddInitializer(weight.Name + "_scales", Floats(scales, weight.Constant.ElementType, n, blocks)),
             };
             if (withZeros)
             {
@@ -94,6 +112,15 @@ public static class QuantizedModels
             graph.RemoveNodes(new HashSet<Node> { node });
         }
         model.Opsets[Microsoft] = 1;
+        Write(model, path);
+    }
+
+    /// <summary>Writes the model with MatMulNBits that compute in float32 and do not quantise their activations.</summary>
+    public static void WriteExact(string source, string path)
+    {
+        using var model = OnnxReader.Read(source);
+        foreach (var node in model.Graph.Nodes.Where(n => n.Is("MatMulNBits", Microsoft)))
+            node.Attributes["accuracy_level"] = NodeAttribute.Of("accuracy_level", 1);
         Write(model, path);
     }
 
@@ -131,7 +158,8 @@ public static class QuantizedModels
         var stored = isTable && node.Inputs[0]!.Producer is { } reshape ? reshape.Inputs[0]! : node.Inputs[isTable ? 0 : 1]!;
         var (bits, block) = ((int)node.Int("bits", 4), (int)node.Int("block_size", isTable ? 128 : 0));
         var bytes = stored.Constant!.ToArray<byte>();
-        var scales = node.Inputs[2]!.Constant!.ToArray<float>();
+        var scales = node.Inputs[2]!.Constant!;
+        var factors = scales.ToFloat32()!;
         var zeros = node.InputOrNull(3)?.Constant!.ToArray<byte>();
         if (isTable)
             (n, k) = ((int)stored.Constant.Shape[0], (int)(bytes.Length * 8L / bits / stored.Constant.Shape[0]));
@@ -144,10 +172,10 @@ public static class QuantizedModels
             for (var i = 0; i < k; i++)
             {
                 var zero = zeros is null ? 1 << (bits - 1) : At(zeros, row, zerosOfRow, i / block);
-                floats[turned ? i * n + row : row * k + i] = scales[row * blocks + i / block] * (At(bytes, row, blocks * block * bits / 8, i) - zero);
+                floats[turned ? i * n + row : row * k + i] = factors[row * blocks + i / block] * (At(bytes, row, blocks * block * bits / 8, i) - zero);
             }
         }
-        return graph.AddInitializer(graph.FreeName(stored.Name + ".floats"), InMemoryTensor.Of(floats, turned ? [k, n] : [n, k]));
+        return Wide(graph, stored.Name + ".floats", InMemoryTensor.Of(floats, turned ? [k, n] : [n, k]), scales.ElementType);
     }
 
     private static Value Dequantized(Graph graph, Node node)
@@ -155,7 +183,7 @@ public static class QuantizedModels
         var (values, scales) = (node.Inputs[0]!.Constant!, node.Inputs[1]!.Constant!);
         var zeros = node.InputOrNull(2)?.Constant;
         var (rows, columns, block, axis) = ((int)values.Shape[0], (int)values.Shape[1], (int)node.Int("block_size", 0), node.Int("axis", 1));
-        var (q, s, z) = (Unpack(values), scales.ToArray<float>(), zeros is null ? null : Unpack(zeros));
+        var (q, s, z) = (Unpack(values), scales.ToFloat32()!, zeros is null ? null : Unpack(zeros));
         int Group(int row, int column) => scales.Shape.Count switch
         {
             0 => 0,
@@ -168,10 +196,24 @@ public static class QuantizedModels
             var group = Group(i / columns, i % columns);
             floats[i] = s[group] * (q[i] - (z?[group] ?? 0));
         }
-        return graph.AddInitializer(graph.FreeName(node.Inputs[0]!.Name + ".floats"), InMemoryTensor.Of(floats, rows, columns));
+        return Wide(graph, node.Inputs[0]!.Name + ".floats", InMemoryTensor.Of(floats, rows, columns), scales.ElementType);
     }
 
-    private static (int[] Values, float[] Scales, int[] Zeros) Quantize(float[] weight, ElementType type, int groups, Func<int, int> group, bool asymmetric = true)
+    // Not rounded to the narrow type that the graph computes in: training computes in float32.
+    private static Value Wide(Graph graph, string name, Tensor floats, ElementType type)
+    {
+        var wide = graph.AddInitializer(graph.FreeName(name), floats);
+        if (type == ElementType.Float32)
+            return wide;
+        var cast = graph.AddNode("Cast", [wide], [graph.NewValue(graph.FreeName(name + ".cast"))]);
+        cast.Attributes["to"] = NodeAttribute.Of("to", (long)type);
+        return cast.Output;
+    }
+
+    private static InMemoryTensor Floats(float[] values, ElementType type, params long[] shape) => type == ElementType.Float32 ? InMemoryTensor.Of(values, shape)
+        : InMemoryTensor.Of<Half>(type, Array.ConvertAll(values, v => (Half)v), shape);
+
+    private static (int[] Values, float[] Scales, int[] Zeros) Quantize(float[] weight, ElementType type, ElementType scaleType, int groups, Func<int, int> group, bool asymmetric = true)
     {
         var (low, high) = type switch { ElementType.Int4 => (-8, 7), ElementType.UInt4 => (0, 15), ElementType.Int8 => (-128, 127), _ => (0, 255) };
         var (least, most) = (new float[groups], new float[groups]);
@@ -185,6 +227,8 @@ public static class QuantizedModels
         for (var g = 0; g < groups; g++)
         {
             scales[g] = symmetric ? Math.Max(most[g], -least[g]) / (high - middle) : (most[g] - least[g]) / (high - low);
+            if (scaleType == ElementType.Float16)
+                scales[g] = (float)(Half)scales[g];
             zeros[g] = symmetric ? middle : (int)Math.Clamp(MathF.Round(low - least[g] / scales[g]), low, high);
         }
         return ([.. weight.Select((w, i) => (int)Math.Clamp(MathF.Round(w / scales[group(i)]) + zeros[group(i)], low, high))], scales, zeros);

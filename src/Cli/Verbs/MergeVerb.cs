@@ -24,7 +24,7 @@ internal sealed class MergeVerb : VerbOptions
     [Option("dtype", Default = "keep", MetaValue = "keep|fp32|fp16|bf16", HelpText = "Element type of the target weights.")]
     public string ElementType { get; set; } = "keep";
 
-    [Option("verify", HelpText = "Run the adapted and the merged model and compare their logits.")]
+    [Option("verify", HelpText = "Run the adapted and the merged model and compare their logits; weights that are quantised again are compared one by one.")]
     public bool Verify { get; set; }
 
     [Option("threads", HelpText = "Threads; default: all processors.")]
@@ -43,7 +43,8 @@ internal sealed class MergeVerb : VerbOptions
         var report = ModelMerger.Merge(artifacts, checkpoint, Out, type, Force, Verify ? path => verified = Compare(terminal, artifacts, checkpoint, path, threads) : null, threads);
         PrintCosts(terminal, report.Requantized);
         terminal.Result($"{Out}: {report.Weights} weights merged" + (verified is { } v
-            ? string.Create(CultureInfo.InvariantCulture, $", max|Δlogit| {v.Difference:g3} of {v.Scale:g4} against the adapted model") : ""));
+            ? string.Create(CultureInfo.InvariantCulture, $", max|Δlogit| {v.Difference:g3} of {v.Scale:g4} against the adapted model") : "")
+            + (verified is not null && IsRequantized(artifacts) ? " by rounding: each weight is as near to the trained one as its integers can be" : ""));
         if (Json)
         {
             terminal.ResultJson(new
@@ -68,11 +69,12 @@ internal sealed class MergeVerb : VerbOptions
             terminal.Result(string.Create(CultureInfo.InvariantCulture, $"{target.Module.PadRight(width)}  {target.Type.ShortName(),4}  {target.OfWeight,12:0.00000}  {target.OfChange,22:0.000}"));
     }
 
+    private bool IsRequantized(ArtifactSet artifacts) => ElementType == "keep" && artifacts.Manifest.Targets.Any(t => t.ElementType is "u4" or "i4" or "u8" or "i8");
+
     // Largest difference of logits that --verify accepts, as a share of the largest logit: what float32 sums differ by, or some
     // roundings of the narrowest type that a target is stored in or was stored in. Products with integers round their activations too.
     private double Tolerance(ArtifactSet artifacts) => artifacts.Manifest.Targets.Select(t => t.ElementType).Append(ElementType).Max(t => t switch
     {
-        "u4" or "i4" when ElementType == "keep" => 0.5,
         "u4" or "i4" or "u8" or "i8" => 6e-2,
         "f16" or "fp16" => 1e-2,
         "bf16" => 6e-2,
@@ -81,13 +83,17 @@ internal sealed class MergeVerb : VerbOptions
 
     private (double, double) Compare(Terminal terminal, ArtifactSet artifacts, Checkpoint? checkpoint, string merged, int threads)
     {
+        // No bound on logits tells a weight rounded to few bits from a wrong one; the weights themselves do.
+        var isRequantized = IsRequantized(artifacts);
+        if (isRequantized && WrittenWeights.Mistake(artifacts, checkpoint, merged) is { } mistake)
+            throw new EngineException($"--verify: {mistake}; nothing was written");
         var options = new EngineOptions { Threads = threads, Training = false };
         using var adapted = ArtifactLanguageModel.Open(artifacts, checkpoint, options);
         using var model = OnnxLanguageModel.Open(merged, options, terminal.Note);
-        return Compare(artifacts, adapted, model);
+        return Compare(artifacts, adapted, model, isRequantized ? double.MaxValue : Tolerance(artifacts));
     }
 
-    private (double, double) Compare(ArtifactSet artifacts, LanguageModel adapted, LanguageModel model)
+    private static (double, double) Compare(ArtifactSet artifacts, LanguageModel adapted, LanguageModel model, double tolerance)
     {
         const int Rows = 2, Length = 16;
         var ids = new long[Rows * Length];
@@ -103,7 +109,7 @@ internal sealed class MergeVerb : VerbOptions
             difference = Math.Max(difference, Math.Abs((double)expected[i] - actual[i]));
             scale = Math.Max(scale, Math.Abs((double)expected[i]));
         }
-        var allowed = Tolerance(artifacts) * Math.Max(scale, 1);
+        var allowed = Math.Min(double.MaxValue, tolerance * Math.Max(scale, 1));
         if (!(difference <= allowed))
             throw new EngineException(string.Create(CultureInfo.InvariantCulture,
                 $"--verify: the merged model's logits differ from the adapted model's by {difference:g3}, more than {allowed:g3}; nothing was written"));

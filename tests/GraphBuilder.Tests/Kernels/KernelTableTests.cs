@@ -20,11 +20,12 @@ public sealed class KernelTableTests(ITestOutputHelper output)
         ["directml: ScatterND of version 18: the kernel is of 16"] = "gradients of the hidden states that labels were gathered from, two or three of [T, h], go to the CPU and back",
         ["directml: Cast with bf16 as input 0"] = "every bfloat16 weight is widened on the CPU and copied: use a float16 or float32 model there",
         ["directml: Gather with bf16 as input 0"] = "the rows of a bfloat16 embedding [T, h] are taken on the CPU",
+        ["directml: com.microsoft::GatherBlockQuantized is in no table"] = "the rows of a quantised embedding [T, h] are taken on the CPU",
     };
 
     private readonly HashSet<string> _told = [];
 
-    public static TheoryData<string> Families => [.. Exports.Float32, .. Exports.Narrow];
+    public static TheoryData<string> Families => [.. Exports.Float32, .. Exports.Narrow, .. Exports.Quantized];
 
     /// <summary>All methods, with and without recomputation, the residual in the element type of the model and in float16.</summary>
     [Theory]
