@@ -8,7 +8,7 @@ public static class CrossEntropy
     /// <summary>−Σᵢ log softmax(logitsᵢ)[labelᵢ], a sum over rows: divide by their number outside.</summary>
     /// <remarks>
     /// Stable for logits of any size; logits of 16 bits are widened to float32. The gradient is (softmax − one-hot)·dLoss in three
-    /// passes over [N, V]: exp, scale, and one element of each row corrected.
+    /// passes over [N, V]: exp, one element of each row corrected, and the scale, which a Gemm before it takes behind its own gradient.
     /// </remarks>
     /// <param name="op">Builder of the forward graph.</param>
     /// <param name="logits">[N, V].</param>

@@ -55,6 +55,16 @@ public sealed class GradientContext
         return Typed(Op.Reshape(x, shape), x.ElementType, like.Shape);
     }
 
+    /// <summary>Reshapes one number per row of <paramref name="like"/>, in that order, to its shape with 1 as the last length; null where more than one length is unknown.</summary>
+    public Value? RowsLike(Value x, Value like)
+    {
+        IReadOnlyList<Dim> shape = [.. like.Shape!.SkipLast(1), Dim.Of(1)];
+        if (x.Shape!.Count == shape.Count && x.Shape.Zip(shape).All(d => Dim.Same(d.First, d.Second)))
+            return x;
+        var lengths = shape.Select((d, i) => d.Value is > 0 and { } n ? n : i < x.Shape.Count && Dim.Same(x.Shape[i], d) ? 0 : -1).ToArray();
+        return lengths.Count(n => n == -1) <= 1 ? Typed(Op.Reshape(x, lengths), x.ElementType, shape) : null;
+    }
+
     /// <summary>Repeats <paramref name="x"/>, which broadcasts to it, to the shape of <paramref name="like"/>.</summary>
     public Value ExpandLike(Value x, Value like) =>
         x.Type is not null && x.Type.Equals(like.Type) ? x : Typed(Op.Expand(x, ShapeOf(like)), x.ElementType, like.Shape);

@@ -17,6 +17,16 @@ public sealed class BlockTests
         return CrossEntropy.Build(t.Op, logits, t.Integers("labels", [5], 0, 2, 1, 1, 0));
     }, symbolic), 0, 1e-6);
 
+    /// <summary>More words than hidden numbers: the head's gradient multiplies the rows of the narrow side.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void WideHead_GradientAgreesWithFiniteDifferences(bool symbolic) => Assert.InRange(GradientCheck.Vjp(t =>
+    {
+        var logits = t.Op.Gemm(t.Input("x", [5, 4]), t.Constant("head", 9, 4), transB: true);
+        return CrossEntropy.Build(t.Op, logits, t.Integers("labels", [5], 0, 8, 1, 1, 0));
+    }, symbolic), 0, 1e-6);
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

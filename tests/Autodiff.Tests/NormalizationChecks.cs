@@ -12,6 +12,20 @@ internal static class NormalizationChecks
         new("Softmax", "last axis", t => t.Op.Softmax(t.Input("X", Shape, -3, 3), -1)),
         new("Softmax", "middle axis", t => t.Op.Softmax(t.Input("X", Shape, -3, 3), 1)),
         new("Softmax", "cleaned of NaN that does not occur", t => Clean(t, t.Op.Softmax(t.Input("X", Shape, -3, 3), -1))),
+        new("Softmax", "attention", t => Joined(t, Context(t, t.Op.Softmax(Scores(t), -1), 4))),
+        new("Softmax", "attention whose heads share keys", t => Joined(t, Context(t, t.Op.Softmax(Scores(t), -1), 2))),
+        new("Softmax", "attention whose context is not turned", t => Context(t, t.Op.Softmax(Scores(t), -1), 2)),
+        new("Softmax", "attention cleaned of NaN that does not occur", t => Joined(t, Context(t, Clean(t, t.Op.Softmax(Scores(t), -1)), 4))),
+        new("Softmax", "attention whose context has two readers", t =>
+        {
+            var context = Context(t, t.Op.Softmax(Scores(t), -1), 4);
+            return t.Op.Mul(Joined(t, context), t.Op.ReduceSum(t.Op.Unary("Sin", context), false));
+        }),
+        new("Softmax", "attention whose weights have another reader", t =>
+        {
+            var weights = t.Op.Softmax(Scores(t), -1);
+            return t.Op.Mul(Joined(t, Context(t, weights, 2)), t.Op.ReduceSum(t.Op.Unary("Sin", weights), false));
+        }),
         new("LogSoftmax", "last axis", t => LogSoftmax(t, t.Input("X", Shape, -3, 3), -1)),
         new("LogSoftmax", "first axis", t => LogSoftmax(t, t.Input("X", Shape, -3, 3), 0)),
         new("LogSoftmax", "cross entropy", t => CrossEntropy.Build(t.Op, t.Input("X", [4, 7], -3, 3), t.Integers("labels", [4], 6, 0, 3, 3))),
@@ -38,6 +52,17 @@ internal static class NormalizationChecks
     ];
 
     private static Value X(TestGraph t) => t.Input("X", Shape, -2, 2);
+
+    private static Value Scores(TestGraph t) => t.Input("X", [2, 4, 3, 5], -3, 3);
+
+    // weights·v [2, 4, 3, 6], v with some heads.
+    private static Value Context(TestGraph t, Value weights, long heads)
+    {
+        var v = t.Input("V", [2, heads, 5, 6]);
+        return heads == 4 ? t.Op.MatMul(weights, v) : t.Op.Reshape(t.Op.MatMul(t.Op.Reshape(weights, 0, heads, -1, 5), v), 0, 4, -1, 6);
+    }
+
+    private static Value Joined(TestGraph t, Value context) => t.Op.Reshape(t.Op.Transpose(context, 0, 2, 1, 3), 0, 0, 24);
 
     private static Value LogSoftmax(TestGraph t, Value x, long axis) => t.Op.Emit("LogSoftmax", [x], NodeAttribute.Of("axis", axis));
 

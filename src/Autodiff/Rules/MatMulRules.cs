@@ -47,7 +47,9 @@ internal static class MatMulRules
         var op = g.Op;
         if (g.Rank(b) == 2 && !transA)
         {
-            var rows = Matrices(op, g.Rows(dY), false, b, !transB, alpha);
+            var (matrix, factor) = FactorOfRows(dY, b.Shape![transB ? 1 : 0]);
+            var rows = Matrices(op, g.Rows(matrix), false, b, !transB, alpha);
+            rows = factor is null ? rows : op.Mul(rows, factor);
             return g.Rank(a) == 2 ? rows : g.ReshapeLike(rows, a);
         }
         if (g.Rank(a) == 2 && g.Rank(b) == 2)
@@ -69,6 +71,11 @@ internal static class MatMulRules
             return Scaled(op, op.SwapLastAxes(op.MatMul(op.SwapLastAxes(dY), Turned(op, a, transA))), alpha);
         return Scaled(op, transB ? op.MatMul(op.SwapLastAxes(dY), Turned(op, a, transA)) : op.MatMul(Turned(op, a, !transA), dY), alpha);
     }
+
+    // A matrix whose rows are multiplied by a number each, where the product with it is narrower: there the numbers cost less. That of a cross entropy is as wide as the vocabulary.
+    private static (Value Matrix, Value? Factor) FactorOfRows(Value dY, Dim width) =>
+        dY.Producer is { Inputs: [{ } matrix, { } factor] } node && node.Is("Mul") && matrix.Shape is [var rows, { Value: { } columns }] && matrix.HasShapeOf(dY)
+        && factor.Shape is [var each, var one] && Dim.Same(each, rows) && one.Is(1) && width.Value < columns ? (matrix, factor) : (dY, null);
 
     // α·x'·y' of two matrices; a Transpose node in front of one of them is undone.
     private static Value Matrices(OpBuilder op, Value x, bool transX, Value y, bool transY, float alpha)

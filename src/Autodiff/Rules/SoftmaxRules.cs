@@ -10,17 +10,40 @@ internal static class SoftmaxRules
     /// <summary>Y = softmax X gives dX = Y·(dY − Σ dY·Y).</summary>
     /// <remarks>
     /// A row that is masked whole gives NaN. Exporters hide it behind Where(IsNaN(Y), 0, Y), whose result then stands for Y:
-    /// dY is 0 in such a row, but 0·NaN would not be.
+    /// dY is 0 in such a row, but 0·NaN would not be. In attention the sum is taken of the context: <see cref="SumOverContext"/>.
     /// </remarks>
     private static IReadOnlyList<Value?> Softmax(GradientContext g, Node node, Value dY)
     {
         var (op, y) = (g.Op, WithoutNaN(node.Output));
-        var mean = op.ReduceSum(op.Mul(dY, y), keepDims: true, g.Axis(node, y, -1));
-        return [op.Mul(y, op.Sub(dY, mean))];
+        var axis = g.Axis(node, y, -1);
+        var sum = axis == g.Rank(y) - 1 ? SumOverContext(g, y, BeforeCleaning(y, dY)) : null;
+        return [op.Mul(y, op.Sub(dY, sum ?? op.ReduceSum(op.Mul(dY, y), keepDims: true, axis)))];
+    }
+
+    /// <summary>Σⱼ dYᵢⱼ·Yᵢⱼ = Σ dOᵢ·Oᵢ where O = Y·V and dY = dO·Vᵀ: a sum over the width of a head instead of all keys; null where dY comes from elsewhere.</summary>
+    /// <remarks>Taken as late in the forward pass as rows stay whole, after heads have moved behind tokens: that value is kept for the output projection anyway.</remarks>
+    private static Value? SumOverContext(GradientContext g, Value y, Value dY)
+    {
+        var op = g.Op;
+        if (BeforeReshapes(dY).Producer is not { } back || !back.Is("MatMul") || back.Inputs[1]!.Producer is not { } turn || !turn.Is("Transpose") || !SwapsLastAxes(turn)
+            || Product(y, turn.Inputs[0]!) is not { } context || !context.HasShapeOf(back.Inputs[0]!))
+            return null;
+        var (o, dO, turned) = (context, back.Inputs[0]!, (long[]?)null);
+        while (turned is null && o.Uses.Where(u => !u.Node.Is("Shape")).ToArray() is [{ InputIndex: 0, Node: { } next }] && dO.Producer is { } node && node.OpType == next.OpType && next.Output.HasShapeOf(node.Inputs[0]!))
+        {
+            if (KeepsRows(next))
+                (o, dO) = (next.Output, node.Inputs[0]!);
+            else if (next.Is("Transpose") && next.Ints("perm") is { } forward && node.Ints("perm") is { } inverse && forward[^1] == forward.Count - 1 && inverse.Select(i => forward[(int)i]).SequenceEqual(Longs(forward.Count)))
+                (o, dO, turned) = (next.Output, node.Inputs[0]!, [.. inverse]);
+            else
+                break;
+        }
+        var sum = op.ReduceSum(op.Mul(dO, o), keepDims: true, g.Rank(o) - 1);
+        return g.RowsLike(turned is null ? sum : op.Transpose(sum, turned), y);
     }
 
     /// <summary>Y = log softmax X gives dX = dY − exp(Y)·Σ dY.</summary>
-    /// <remarks>Where dY holds one element d of each row, scattered into zeros (a cross entropy), d is the sum, and is scattered into −exp(Y)·d.</remarks>
+    /// <remarks>Where dY holds one element d of each row, scattered into zeros (a cross entropy), d is the sum: dX is exp(Y) with 1 taken off at that place, times −d.</remarks>
     private static IReadOnlyList<Value?> LogSoftmax(GradientContext g, Node node, Value dY)
     {
         var (op, axis) = (g.Op, g.Axis(node, node.Output, -1));
@@ -28,8 +51,25 @@ internal static class SoftmaxRules
         if (IndexingRules.OnePerRow(dY, axis) is not { } scatter)
             return [op.Sub(dY, op.Mul(softmax, op.ReduceSum(dY, keepDims: true, axis)))];
         var (indices, d) = (scatter.Inputs[1]!, scatter.Inputs[2]!);
-        return [IndexingRules.AddOnePerRow(op, op.Mul(softmax, op.Unary("Neg", d)), indices, d, axis)];
+        return [op.Mul(IndexingRules.AddOnePerRow(op, softmax, indices, op.Scalar(-1, softmax), axis), op.Unary("Neg", d))];
     }
+
+    // The product of y, or of its rows in another shape, with v.
+    private static Value? Product(Value y, Value v) => y.Uses.Where(u => u.InputIndex == 0)
+        .Select(u => u.Node.Is("MatMul") && u.Node.Inputs[1] == v ? u.Node.Output : KeepsRows(u.Node) ? Product(u.Node.Output, v) : null).FirstOrDefault(o => o is not null);
+
+    // The gradient of y where dY is that with zeros where y hides a NaN: y is 0 there, so that their product is the same.
+    private static Value BeforeCleaning(Value y, Value dY) => y.Producer is { } cleaning && cleaning.Is("Where") && dY.Producer is { } zeroing && zeroing.Is("Where")
+        && zeroing.Inputs[0] == cleaning.Inputs[0] && GradientContext.Number(zeroing.Inputs[1]) == 0 ? zeroing.Inputs[2]! : dY;
+
+    private static Value BeforeReshapes(Value x) => x.Producer is { } node && KeepsRows(node) ? BeforeReshapes(node.Inputs[0]!) : x;
+
+    private static bool KeepsRows(Node node) => node.Is("Reshape") && node.Inputs[0]!.Shape is { Count: > 0 } from && node.Output.Shape is { Count: > 0 } to && Dim.Same(from[^1], to[^1]);
+
+    private static bool SwapsLastAxes(Node transpose) => transpose.Ints("perm") is { Count: > 1 } perm
+        && perm[^1] == perm.Count - 2 && perm[^2] == perm.Count - 1 && perm.SkipLast(2).SequenceEqual(Longs(perm.Count - 2));
+
+    private static IEnumerable<long> Longs(int count) => Enumerable.Range(0, count).Select(i => (long)i);
 
     // The reader Where(IsNaN(y), 0, y) of y, if there is one, else y.
     private static Value WithoutNaN(Value y) => y.Uses.Where(u => u.Node.Is("IsNaN")).SelectMany(u => u.Node.Output.Uses)
