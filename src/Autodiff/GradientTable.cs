@@ -47,6 +47,7 @@ public sealed class GradientTable
         IndexingRules.AddTo(table);
         SoftmaxRules.AddTo(table);
         NormalizationRules.AddTo(table);
+        RotaryRules.AddTo(table);
         return table;
     }
 

@@ -1,3 +1,5 @@
+using SorsaOrt.Ir.Passes;
+
 namespace SorsaOrt.GraphBuilder;
 
 /// <summary>Puts the adapters of all targets into a prepared model.</summary>
@@ -25,6 +27,9 @@ internal static class TrainableGraph
         }
         prepared.Model.Graph.RemoveUnused();
         prepared.Model.Graph.SortTopologically();
+        // The official runtime is not known to have the operator.
+        if (options.Format == ArtifactFormat.Ort)
+            FuseRotary.Run(prepared.Model);
         return [.. prepared.Sites.Where(chosen.Contains).Select(s => parameters[s])];
     }
 }

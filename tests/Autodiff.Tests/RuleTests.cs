@@ -7,7 +7,7 @@ public sealed class RuleTests(ITestOutputHelper output)
     private static readonly RuleCheck[] Checks =
     [
         .. ElementwiseChecks.All, .. ActivationChecks.All, .. MatMulChecks.All, .. ReductionChecks.All, .. ShapeChecks.All,
-        .. IndexingChecks.All, .. NormalizationChecks.All,
+        .. IndexingChecks.All, .. NormalizationChecks.All, .. RotaryChecks.All,
     ];
 
     public static TheoryData<string> Names => [.. Checks.Select(c => c.ToString())];
