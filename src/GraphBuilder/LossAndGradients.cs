@@ -74,6 +74,7 @@ public static class LossAndGradients
         var gradients = wanted.Skip(parameters.Count).ToDictionary(g => g.Parameter, g => g.Gradient);
         LayersAgain.Run(op, segments, gradients, forward);
         ElementwiseAgain.Run(op, regions, gradients, forward);
+        NormalizationRoots.Run(graph, op);
         op.Scope = "sorsa/gradient";
         foreach (var (parameter, gradient) in wanted.Take(parameters.Count))
         {
