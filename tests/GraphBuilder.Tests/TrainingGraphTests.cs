@@ -34,6 +34,28 @@ public sealed class TrainingGraphTests
     }
 
     [Fact]
+    public void RotaryEmbeddings_AreOneOperator_ForwardAndBackward()
+    {
+        using var folder = new TemporaryFolder();
+        using var model = Training(folder);
+        var rotations = model.Graph.Nodes.Where(n => n.Is("RotaryEmbedding", "com.microsoft")).ToList();
+        // Queries and keys of each layer, there and back.
+        Assert.Equal(4 * Layers, rotations.Count);
+        Assert.Equal(2, rotations.Select(r => r.Inputs[3]).Distinct().Count());
+        Assert.Equal(1, model.Opsets["com.microsoft"]);
+    }
+
+    [Fact]
+    public void RootsOfNormalisations_ComeFromTheForwardPass()
+    {
+        using var folder = new TemporaryFolder();
+        using var model = Training(folder);
+        Assert.DoesNotContain(model.Graph.Nodes, n => n.OpType is "ReduceSumSquare" or "Reciprocal");
+        // Two norms of each layer and the last, but for the first, which no gradient passes.
+        Assert.Equal(2 * Layers, model.Graph.Nodes.Count(n => n.Is("SimplifiedLayerNormalization") && n.Outputs.Count == 2));
+    }
+
+    [Fact]
     public void WeightsLookedUpInAndMultiplied_AreInputsWithADefault_OthersAreNot()
     {
         var op = new OpBuilder(new Graph("g"));
