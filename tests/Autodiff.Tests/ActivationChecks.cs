@@ -30,6 +30,14 @@ internal static class ActivationChecks
         .. QuickGelu(1), .. QuickGelu(1.702f),
         // SiLU as exporters write it, and forms that only look like it.
         new("Mul", "SiLU", t => t.Op.Mul(X(t), t.Op.Unary("Sigmoid", t.Wanted[0]))),
+        new("Mul", "SiLU that gates", t => t.Op.Mul(t.Op.Mul(X(t), t.Op.Unary("Sigmoid", t.Wanted[0])), t.Input("U", Shape))),
+        new("Mul", "SiLU that gates, turned round", t => t.Op.Mul(t.Input("U", Shape), t.Op.Mul(X(t), t.Op.Unary("Sigmoid", t.Wanted[1])))),
+        new("Mul", "SiLU that gates and has another reader", t =>
+        {
+            var y = t.Op.Mul(X(t), t.Op.Unary("Sigmoid", t.Wanted[0]));
+            return t.Op.Add(t.Op.Mul(y, t.Input("U", Shape)), t.Op.Unary("Sin", y));
+        }),
+        new("Mul", "SiLU that gates along an axis", t => t.Op.Mul(t.Op.Mul(X(t), t.Op.Unary("Sigmoid", t.Wanted[0])), t.Input("U", [7]))),
         new("Mul", "SiLU turned round", t => t.Op.Mul(t.Op.Unary("Sigmoid", X(t)), t.Wanted[0])),
         new("Mul", "SiLU whose sigmoid has another reader", t =>
         {

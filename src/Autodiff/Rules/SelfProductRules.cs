@@ -23,10 +23,22 @@ internal static class SelfProductRules
     }
 
     /// <summary>Y = X·s with s = σ(α·X) gives dX = dY·(s + α·Y·(1 − s)).</summary>
+    /// <remarks>With α = 1, and dY = dH·U from H = Y·U alone, as in a gated MLP: dX = dH·(H + s·(U − H)), a pass less.</remarks>
     public static Value Silu(OpBuilder op, Value s, Value y, double alpha, Value dY)
     {
+        if (alpha == 1 && GatedBy(y, dY) is { } gated)
+            return op.Mul(gated.dH, op.Add(gated.H, op.Mul(s, op.Sub(gated.U, gated.H))));
         var bend = op.Mul(y, ActivationRules.OneMinus(op, s));
         return op.Mul(dY, op.Add(s, alpha == 1 ? bend : op.Mul(bend, alpha)));
+    }
+
+    // H = y·U, the only reader of y that dY comes from: dY is dH·U, as the rule of Mul has it.
+    private static (Value dH, Value U, Value H)? GatedBy(Value y, Value dY)
+    {
+        if (dY.Producer is not { Inputs: [{ } dH, { } u] } node || !node.Is("Mul") || !dH.HasShapeOf(y) || !u.HasShapeOf(y))
+            return null;
+        var product = y.Uses.Select(use => use.Node).FirstOrDefault(n => n.Is("Mul") && n.Inputs.Contains(u) && n.Inputs.Contains(y) && !ReferenceEquals(u, y));
+        return product is null ? null : (dH, u, product.Output);
     }
 
     private static Value?[] Answer(int index, Value dX) => index == 0 ? [dX, GradientContext.Absorbed] : [GradientContext.Absorbed, dX];
