@@ -1,6 +1,5 @@
 using SorsaOrt.Artifacts;
 using SorsaOrt.Ir;
-using SorsaOrt.Ir.Serialization;
 
 namespace SorsaOrt.Merge;
 

@@ -8,11 +8,12 @@ namespace SorsaOrt.EndToEnd.Tests;
 public sealed class MemoryPlanTests
 {
     private const int BatchSize = 4, Length = 512;
+    private const double Tolerance = 0.15;
 
     [Theory]
-    [InlineData("none", 0.15)]
-    [InlineData("layer", 0.3)] // 26 % too low here, 9 % on SmolLM2; README says so
-    public void PlannedPeak_IsTheMeasuredPeak(string recompute, double tolerance)
+    [InlineData("none")]
+    [InlineData("layer")]
+    public void PlannedPeak_IsTheMeasuredPeak(string recompute)
     {
         using var scratch = new ScratchFolder();
         new RandomLlama { Vocabulary = 4096, Hidden = 256, Intermediate = 704, Layers = 8, Heads = 8, KeyValueHeads = 4 }.Write(scratch["model.onnx"]);
@@ -30,7 +31,8 @@ public sealed class MemoryPlanTests
         var peak = measured.GetProperty("peak_memory_bytes").GetInt64();
         // Enough beyond the runtime for the comparison to say something of the plan.
         Assert.InRange(Bytes(planned, "activations"), peak / 4, peak);
-        Assert.InRange(Bytes(planned, "peak"), (1 - tolerance) * peak, (1 + tolerance) * peak);
+        TestContext.Current.TestOutputHelper?.WriteLine($"--recompute {recompute}: planned {Bytes(planned, "peak") >> 20} MB, measured {peak >> 20} MB");
+        Assert.InRange(Bytes(planned, "peak"), (1 - Tolerance) * peak, (1 + Tolerance) * peak);
     }
 
     [Theory]

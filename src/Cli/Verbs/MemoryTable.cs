@@ -18,7 +18,7 @@ internal static class MemoryTable
         Row("adapters", plan.Adapters, "");
         Row("gradients", plan.Gradients, "");
         Row("moments", plan.Moments, "");
-        Row("activations", plan.Activations.PeakBytes, $"the most at one time, at {plan.Activations.PeakNode?.OpType}");
+        Row("activations", plan.Activations.ResidentBytes, string.Create(CultureInfo.InvariantCulture, $"{plan.Activations.PeakBytes / (1 << 20):N0} MB at one time, at {plan.Activations.PeakNode?.OpType}; the arena's gaps beside them"));
         Row("optimizer workspace", plan.OptimizerWorkspace, "when the activations are gone");
         Row("peak", plan.Total, plan.Activations.UnknownValues == 0 ? "" : $"at least: the sizes of {plan.Activations.UnknownValues} values are not known");
 
@@ -38,7 +38,8 @@ internal static class MemoryTable
         plan.Adapters,
         plan.Gradients,
         plan.Moments,
-        Activations = plan.Activations.PeakBytes,
+        Activations = plan.Activations.ResidentBytes,
+        ActivationsAtOneTime = plan.Activations.PeakBytes,
         plan.OptimizerWorkspace,
         Peak = plan.Total,
         UnknownSizes = plan.Activations.UnknownValues,

@@ -24,7 +24,7 @@ public sealed record MemoryPlan(
     private const long OptimizerSliceBytes = 6L * sizeof(float) << 18;
 
     /// <summary>Peak resident memory.</summary>
-    public long Total => Runtime + FrozenWeights + PackedWeights + Adapters + Gradients + Moments + Math.Max(OptimizerWorkspace, Activations.PeakBytes);
+    public long Total => Runtime + FrozenWeights + PackedWeights + Adapters + Gradients + Moments + Math.Max(OptimizerWorkspace, Activations.ResidentBytes);
 
     /// <summary>The plan of a training graph.</summary>
     /// <param name="training">The graph of training_model.onnx, with shapes.</param>
