@@ -27,4 +27,9 @@ public static class ArtifactFiles
     public const string FrozenData = "frozen.bin";
     /// <summary>The trainable parameters as built.</summary>
     public const string Parameters = "parameters.safetensors";
+    /// <summary>All that such a folder may hold.</summary>
+    public static IReadOnlyList<string> All { get; } =
+    [
+        Manifest, TrainingModel, EvalModel, OptimizerModel, FlatOptimizerModel, OrtCheckpoint, RegularizerOfRowsModel, RegularizerOfColumnsModel, NormModel, SourceModel, FrozenData, Parameters,
+    ];
 }

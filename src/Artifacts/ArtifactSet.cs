@@ -57,6 +57,10 @@ public sealed class ArtifactSet
         return new ArtifactSet(folder.FinalPath, complete, FileDigest.Of(bytes).Sha256);
     }
 
+    /// <summary>True for a path below the folder, whether or not something stands there.</summary>
+    public bool Contains(string path) =>
+        Path.GetFullPath(path).StartsWith(Path.TrimEndingDirectorySeparator(Folder) + Path.DirectorySeparatorChar, StringComparison.Ordinal);
+
     /// <summary>True where the folder holds the file.</summary>
     public bool Has(string name) => Manifest.Files.Any(f => f.Path == name);
 

@@ -15,8 +15,7 @@ public sealed class AtomicFile : IDisposable
     {
         FinalPath = Path.GetFullPath(path);
         _force = force;
-        if (Directory.Exists(FinalPath))
-            throw new OutputExistsException($"{Text.Quote(FinalPath)} is a directory; give the path of a file.");
+        OutputFolder.RefuseFolder(FinalPath);
         RefuseExisting();
         _folder = new OutputFolder(FinalPath);
         Temporary.Sweep(_folder.Path, Path.GetFileName(FinalPath));

@@ -81,6 +81,8 @@ public sealed class CheckpointStore
     public static Checkpoint OpenNamed(string path, ArtifactSet artifacts, out IReadOnlyList<string> warnings)
     {
         warnings = [];
+        if (Directory.Exists(path) && !Directory.Exists(Path.Combine(path, CheckpointFiles.Folder)) && !File.Exists(Path.Combine(path, CheckpointFiles.State)))
+            throw new ArtifactMismatchException(path, $"{Text.Quote(path)} is neither a run nor a whole checkpoint: it holds no {CheckpointFiles.Folder}/ and no {CheckpointFiles.State}; give RUN or RUN/checkpoints/step-N.");
         return Directory.Exists(Path.Combine(path, CheckpointFiles.Folder))
             ? new CheckpointStore(path).OpenNewest(artifacts, out warnings)
             : Checkpoint.Open(path, artifacts);

@@ -23,6 +23,13 @@ internal sealed class OutputFolder
         }
     }
 
+    /// <summary>Refuses the path of an output file that names a folder.</summary>
+    public static void RefuseFolder(string path)
+    {
+        if (System.IO.Path.EndsInDirectorySeparator(path) || Directory.Exists(path))
+            throw new OutputExistsException($"{Text.Quote(path)} is a directory; give the path of a file.");
+    }
+
     /// <summary>Full path.</summary>
     public string Path { get; }
 

@@ -87,8 +87,7 @@ public sealed class StagedFiles : IDisposable
 
     private void Refuse(string path)
     {
-        if (Directory.Exists(path))
-            throw new OutputExistsException($"{Text.Quote(path)} is a directory; give the path of a file.");
+        OutputFolder.RefuseFolder(path);
         if (!_force && File.Exists(path))
             throw OutputExistsException.At(path);
     }

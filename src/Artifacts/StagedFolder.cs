@@ -8,19 +8,19 @@ public sealed class StagedFolder : IDisposable
     private readonly OutputFolder _parent;
     private readonly StagedContent _content;
     private readonly bool _force;
-    private readonly string? _marker;
+    private readonly IReadOnlyList<string>? _own;
     private bool _committed;
 
     /// <summary>Begins the folder. An existing one is refused unless it is empty, or replaced at <see cref="Commit"/> with <paramref name="force"/>.</summary>
     /// <param name="path">Where the folder will stand.</param>
     /// <param name="force">Replace an existing folder.</param>
-    /// <param name="marker">A file name that an existing folder must hold to be replaced, so that --force never takes away a folder of something else; null: any.</param>
-    public StagedFolder(string path, bool force = false, string? marker = null)
+    /// <param name="own">Names that such a folder may hold, first the one it must: --force takes away nothing else. Null: it may hold anything.</param>
+    public StagedFolder(string path, bool force = false, IReadOnlyList<string>? own = null)
     {
         string full = System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(path));
         FinalPath = Directory.Exists(full) ? Directory.ResolveLinkTarget(full, returnFinalTarget: true)?.FullName ?? full : full;
         _force = force;
-        _marker = marker;
+        _own = own;
         RefuseExisting();
         _parent = new OutputFolder(FinalPath);
         Temporary.Sweep(_parent.Path, System.IO.Path.GetFileName(FinalPath));
@@ -111,10 +111,17 @@ public sealed class StagedFolder : IDisposable
             return;
         if (!_force)
             throw OutputExistsException.At(FinalPath);
-        if (_marker is not null && !File.Exists(System.IO.Path.Combine(FinalPath, _marker)))
+        if (_own is null)
+            return;
+        if (!File.Exists(System.IO.Path.Combine(FinalPath, _own[0])))
         {
-            throw new OutputExistsException($"{Text.Quote(FinalPath)} holds other things (no {_marker}), so --force does not replace it; " +
+            throw new OutputExistsException($"{Text.Quote(FinalPath)} holds other things (no {_own[0]}), so --force does not replace it; " +
                 "choose another output or remove it yourself.");
+        }
+        if (Directory.EnumerateFileSystemEntries(FinalPath).Select(System.IO.Path.GetFileName).Where(name => !_own.Contains(name)).Order(StringComparer.Ordinal).FirstOrDefault() is { } foreign)
+        {
+            throw new OutputExistsException($"{Text.Quote(FinalPath)} also holds {Text.Quote(foreign)}, which is no part of it and would be lost, so --force does not replace it; " +
+                "move that away or choose another output.");
         }
     }
 }

@@ -14,23 +14,25 @@ internal static class ConfigFile
     /// <exception cref="UsageException">The file cannot be read or has an unknown key.</exception>
     public static string[] Expand(string[] arguments, IReadOnlyDictionary<string, Type> verbs)
     {
-        var at = Array.FindIndex(arguments, a => a == "--config" || a.StartsWith("--config=", StringComparison.Ordinal));
+        static bool IsConfig(string argument) => argument == "--config" || argument.StartsWith("--config=", StringComparison.Ordinal);
+        var at = Array.FindIndex(arguments, IsConfig);
         if (at < 0 || arguments.Length == 0 || !verbs.TryGetValue(arguments[0], out var verb))
             return arguments;
         var path = arguments[at].Contains('=', StringComparison.Ordinal) ? arguments[at][9..]
             : at + 1 < arguments.Length ? arguments[at + 1] : throw new UsageException("--config needs a file name.");
-        var known = verb.GetProperties().Select(p => p.GetCustomAttribute<OptionAttribute>()).OfType<OptionAttribute>()
-            .ToDictionary(o => o.LongName, StringComparer.Ordinal);
+        if (Array.FindIndex(arguments, at + 1, IsConfig) >= 0)
+            throw new UsageException("--config is given twice; put all options into one file.");
+        var known = CommandArguments.OptionsOf(verb);
         var given = arguments.Where(a => a.StartsWith("--", StringComparison.Ordinal)).Select(a => a[2..].Split('=')[0]).ToHashSet(StringComparer.Ordinal);
         var added = new List<string>();
         using var document = Read(path);
         foreach (var setting in document.RootElement.EnumerateObject())
         {
-            if (!known.ContainsKey(setting.Name) || setting.Name == "config")
+            if (!known.TryGetValue(setting.Name, out var option) || setting.Name == "config")
                 throw new UsageException($"--config {path}: '{Printable.Text(setting.Name)}' is no option of `sorsa {arguments[0]}`; "
                     + $"it knows {string.Join(", ", known.Keys.Order(StringComparer.Ordinal))}.");
             if (!given.Contains(setting.Name))
-                Add(added, path, setting);
+                added.AddRange(Arguments(path, setting, option));
         }
         return [arguments[0], .. added, .. arguments[1..]];
     }
@@ -75,25 +77,28 @@ internal static class ConfigFile
         }
     }
 
-    private static void Add(List<string> arguments, string path, JsonProperty setting)
+    private static IEnumerable<string> Arguments(string path, JsonProperty setting, KnownOption option)
     {
-        switch (setting.Value.ValueKind)
+        var value = setting.Value;
+        if (value.ValueKind == JsonValueKind.Null)
+            return [];
+        if (option.Type == typeof(bool))
         {
-            case JsonValueKind.True:
-                arguments.Add("--" + setting.Name);
-                break;
-            case JsonValueKind.False or JsonValueKind.Null:
-                break;
-            case JsonValueKind.String or JsonValueKind.Number:
-                arguments.Add($"--{setting.Name}={Scalar(setting.Value)}");
-                break;
-            case JsonValueKind.Array when setting.Value.EnumerateArray().All(e => e.ValueKind is JsonValueKind.String or JsonValueKind.Number):
-                arguments.Add("--" + setting.Name);
-                arguments.AddRange(setting.Value.EnumerateArray().Select(Scalar));
-                break;
-            default:
-                throw new UsageException($"--config {path}: '{setting.Name}' must be a number, a string, true or false, or a list of those.");
+            return value.ValueKind switch
+            {
+                JsonValueKind.True => ["--" + setting.Name],
+                JsonValueKind.False => [],
+                _ => throw new UsageException($"--config {path}: '{setting.Name}' must be true or false."),
+            };
         }
+        return value.ValueKind switch
+        {
+            JsonValueKind.String or JsonValueKind.Number => [$"--{setting.Name}={Scalar(value)}"],
+            JsonValueKind.Array when value.EnumerateArray().All(e => e.ValueKind is JsonValueKind.String or JsonValueKind.Number) => option.IsList
+                ? value.EnumerateArray().Select(e => $"--{setting.Name}={Scalar(e)}")
+                : [$"--{setting.Name}={string.Join(',', value.EnumerateArray().Select(Scalar))}"], // As on the command line.
+            _ => throw new UsageException($"--config {path}: '{setting.Name}' must be a number, a string or a list of those."),
+        };
     }
 
     // Throws where a string is half of a surrogate pair.

@@ -32,7 +32,7 @@ internal static class SorsaCommand
             });
             var expanded = ConfigFile.Expand(arguments, byName);
             if (expanded.Length > 0 && byName.TryGetValue(expanded[0], out var verbType))
-                StrictNumbers.Check(expanded, verbType);
+                expanded = CommandArguments.Normalize(expanded, verbType);
             var parsed = parser.ParseArguments(expanded, Verbs);
             return parsed.MapResult(
                 (VerbOptions verb) => verb is not TrainVerb && Ranks.StartedCount > 1

@@ -29,7 +29,9 @@ internal static class Usage
         }
         var exclusive = errors.OfType<MutuallyExclusiveSetError>().Select(e => "--" + e.NameInfo.LongName).Distinct().ToList();
         var faults = errors.Where(e => e is not MutuallyExclusiveSetError).Select(e => Describe(e, arguments)).ToList();
-        if (exclusive.Count > 0)
+        if (exclusive.Remove("--resume"))
+            faults.Add($"--resume goes on with the run's own settings: leave out {string.Join(", ", exclusive)}");
+        else if (exclusive.Count > 0)
             faults.Add($"{string.Join(", ", exclusive)} do not go together");
         terminal.Note("sorsa: " + string.Join("; ", faults) + ". `sorsa --help` and `sorsa VERB --help` list what there is.");
         return ExitCode.BadInput;

@@ -44,7 +44,7 @@ public sealed class ArtifactBuilder : IDisposable
             CheckTargets();
             _packed = new PackedResiduals(_targets, options.ResidualType ?? ElementType.Float32);
             _given = new FactorFiles(options.FactorFiles);
-            _folder = new StagedFolder(options.OutputFolder, options.Force, ArtifactFiles.Manifest);
+            _folder = new StagedFolder(options.OutputFolder, options.Force, ArtifactFiles.All);
         }
         catch
         {

@@ -27,6 +27,8 @@ public sealed class AnswerFile : IDisposable
     {
         ArgumentNullException.ThrowIfNull(path);
         ArgumentNullException.ThrowIfNull(settings);
+        if (Path.EndsInDirectorySeparator(path) || Directory.Exists(path))
+            throw new DataFormatException(path, "this is a directory", "Give --out the path of a file.");
         if (Path.GetDirectoryName(Path.GetFullPath(path)) is { } folder)
             Directory.CreateDirectory(folder);
         var stream = new FileStream(path, startAnew ? FileMode.Create : FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.Read);

@@ -78,7 +78,7 @@ public sealed class ModelMerger
     // The files of the artifacts are what is merged from: --force does not replace them.
     private void RefuseArtifacts(string outputPath)
     {
-        if (Path.GetFullPath(outputPath).StartsWith(Path.TrimEndingDirectorySeparator(Path.GetFullPath(_artifacts.Folder)) + Path.DirectorySeparatorChar, StringComparison.Ordinal))
+        if (_artifacts.Contains(outputPath))
             throw new OutputExistsException($"'{outputPath}' lies in the artifacts that are merged; choose another output.");
     }
 

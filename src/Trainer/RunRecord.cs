@@ -57,7 +57,7 @@ public sealed record RunRecord
     public static RunRecord Read(string runFolder)
     {
         var path = Path.Combine(Path.GetFullPath(runFolder), FileName);
-        return Checked(SealedJson.Read<RunRecord>(path, CurrentVersion, "give a folder that sorsa train wrote, or train anew.").Value, path);
+        return Checked(SealedJson.Read<RunRecord>(path, CurrentVersion, "give RUN, the --out folder of a sorsa train, or train anew.").Value, path);
     }
 
     /// <summary>As bytes, for the other ranks.</summary>

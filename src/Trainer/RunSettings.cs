@@ -57,6 +57,8 @@ public sealed record RunSettings
             throw new ConfigException($"--threads is {Threads}, but must be at least 1 (0: all processors).");
         if (Training.EarlyStop > 0 && EvalData is null)
             throw new ConfigException("--early-stop needs rows to evaluate on: give --eval-data.");
+        if (Training.EvalEvery > 0 && EvalData is null)
+            throw new ConfigException("--eval-every needs rows to evaluate on: give --eval-data.");
         if (Engine is not (Ort or OrtTraining))
             throw new ConfigException($"--engine '{Engine}' is not known; use ort or ort-training.");
         if (Engine == OrtTraining && PackWeights is true)

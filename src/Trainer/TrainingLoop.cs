@@ -37,7 +37,7 @@ internal sealed class TrainingLoop
     {
         (_record, _engine, _data, _checkpoints, _position, _ranks, _metrics, _progress) = (record, engine, data, checkpoints, position, ranks, metrics, progress);
         _options = record.Settings.Training;
-        _schedule = new LearningRateSchedule(_options.Schedule, _options.LearningRate, record.TotalSteps, _options.Warmup);
+        _schedule = _options.ScheduleOf(record.TotalSteps);
         _adamW = _options.ToAdamW();
         _batches = [.. Enumerable.Range(0, _options.Accumulation / ranks.Count).Select(_ => new Batch())];
         _firstStep = engine.Step;

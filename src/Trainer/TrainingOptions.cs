@@ -21,6 +21,8 @@ public enum LossAverage
 /// <summary>The numbers of a training run. Defaults are those of the published SORSA run where it states them.</summary>
 public sealed record TrainingOptions
 {
+    private const double MostEpochs = 1e6;
+
     /// <summary>Passes over the data, above 0, fractions allowed. Ignored where <see cref="MaxSteps"/> is given.</summary>
     public double Epochs { get; init; } = 1;
 
@@ -102,6 +104,9 @@ public sealed record TrainingOptions
         RegularizerStrength = Gamma / (LearningRate * Accumulation),
     };
 
+    /// <summary>The learning rates of a run of so many steps.</summary>
+    public LearningRateSchedule ScheduleOf(long totalSteps) => new(Schedule, LearningRate, totalSteps, Warmup);
+
     /// <summary>Checks every value.</summary>
     /// <returns>The options themselves.</returns>
     /// <exception cref="ConfigException">Some are out of range: the message names all of them.</exception>
@@ -113,7 +118,7 @@ public sealed record TrainingOptions
             if (!good)
                 complaints.Add(string.Create(CultureInfo.InvariantCulture, $"{name} is {value}, but must be {rule}"));
         }
-        Check(double.IsFinite(Epochs) && Epochs > 0, "--epochs", Epochs, "above 0");
+        Check(Epochs is > 0 and <= MostEpochs, "--epochs", Epochs, $"above 0 and at most {MostEpochs}");
         Check(MaxSteps is null or >= 1, "--max-steps", MaxSteps ?? 0, "at least 1");
         Check(BatchSize >= 1, "--batch-size", BatchSize, "at least 1");
         Check(Accumulation >= 1, "--accumulation", Accumulation, "at least 1");

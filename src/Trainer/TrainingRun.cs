@@ -23,6 +23,11 @@ public sealed class TrainingRun : IDisposable
         (Record, _engine, _data, _position, _ranks) = (record, engine, data, position, ranks);
         _checkpoints = new CheckpointStore(folder);
         _notes.AddRange(data.Notes());
+        var schedule = record.Settings.Training.ScheduleOf(record.TotalSteps);
+        if (schedule.Rate(record.TotalSteps - 1) == 0 && record.TotalSteps == 1)
+            _notes.Add("the run's only step is the first of --warmup, whose learning rate is 0: nothing is trained; lower --accumulation, or give --warmup 0");
+        else if (schedule.WarmupSteps >= record.TotalSteps)
+            _notes.Add($"--warmup takes {schedule.WarmupSteps} steps and the run {record.TotalSteps}: the learning rate never reaches --lr");
     }
 
     /// <summary>Full path of the run.</summary>

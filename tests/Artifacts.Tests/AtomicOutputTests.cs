@@ -122,8 +122,8 @@ public sealed class AtomicOutputTests : IDisposable
             empty.Commit();
         }
         Assert.Throws<OutputExistsException>(() => new StagedFolder(path));
-        Assert.Contains("other.json", Assert.Throws<OutputExistsException>(() => new StagedFolder(path, force: true, marker: "other.json")).Message, StringComparison.Ordinal);
-        using (var replacing = new StagedFolder(path, force: true, marker: "manifest.json"))
+        Assert.Contains("other.json", Assert.Throws<OutputExistsException>(() => new StagedFolder(path, force: true, own: ["other.json"])).Message, StringComparison.Ordinal);
+        using (var replacing = new StagedFolder(path, force: true, own: ["manifest.json"]))
         {
             replacing.Write("new.json", "new"u8);
             Assert.Equal("old", File.ReadAllText(Path.Combine(path, "manifest.json")));

@@ -135,8 +135,110 @@ public sealed class ContractTests(ContractTests.Fixture fixture) : IClassFixture
         Train("note", "--max-steps", "1", "--force").ExpectRefusal().Names("note'");
         Sorsa.Run("merge", "--artifacts", _run.Artifacts, "--out", _run.At("photos"), "--force").ExpectRefusal().Names("photos' is a directory");
 
+        // A folder of artifacts or of an adapter where something else lies as well.
+        Build("mixed-artifacts", "--rank", "2").Expect(0);
+        File.WriteAllText(_run.At("mixed-artifacts") + "/mine.txt", "a note");
+        Build("mixed-artifacts", "--rank", "3", "--force").ExpectRefusal().Names("mine.txt", "mixed-artifacts'");
+        Assert.Equal("a note", File.ReadAllText(_run.At("mixed-artifacts") + "/mine.txt"));
+        File.Delete(_run.At("mixed-artifacts") + "/mine.txt");
+        Build("mixed-artifacts", "--rank", "3", "--force").Expect(0);
+        CommandOutcome Export(string format, string output) =>
+            Sorsa.Run("export-adapter", "--artifacts", _run.Artifacts, "--checkpoint", _run.Run, "--format", format, "--out", output, "--force");
+        Export("peft", _run.At("peft")).Expect(0);
+        File.WriteAllText(_run.At("peft") + "/README.md", "a note");
+        Export("peft", _run.At("peft")).ExpectRefusal().Names("README.md");
+        Export("safetensors", Path.Combine(_run.Artifacts, "parameters.safetensors")).ExpectRefusal().Names("lies in the artifacts");
+
         Assert.Equal("a picture", File.ReadAllText(_run.At("photos") + "/one.jpg"));
         Assert.Equal("a note", File.ReadAllText(_run.At("note")));
+    }
+
+    [Theory]
+    [InlineData("'k_proj' belongs to no option", "--targets", "q_proj", "k_proj")]
+    [InlineData("'k_proj' belongs to no option", "--targets", "q_proj,", "k_proj")]
+    [InlineData("--targets is given twice, as 'q_proj' and 'k_proj'", "--targets", "q_proj", "--targets", "k_proj")]
+    [InlineData("--rank needs a value", "--force", "--rank")]
+    [InlineData("--rank needs a value", "--rank", "--force")]
+    [InlineData("--factors needs a value", "--factors", "--rank", "2")]
+    [InlineData("--force takes no value", "--rank", "2", "--force=false")]
+    [InlineData("'false' belongs to no option", "--rank", "2", "--force", "false")]
+    [InlineData("--svd is empty", "--rank", "2", "--svd", "")]
+    [InlineData("--svd is empty", "--rank", "2", "--svd=")]
+    [InlineData("'-r' belongs to no option", "--rank", "2", "-r", "2")]
+    [InlineData("--config is given twice", "--config", "a.json", "--config", "b.json")]
+    public void WordsThatWouldGoUnseen_AreRefused(string message, params string[] words)
+    {
+        // All but the last two would replace the artifacts that other tests use, or be left out of what is done, without a word.
+        var before = File.ReadAllBytes(Path.Combine(_run.Artifacts, "manifest.json"));
+        Build("artifacts", words).ExpectRefusal().Names(message);
+        Assert.Equal(before, File.ReadAllBytes(Path.Combine(_run.Artifacts, "manifest.json")));
+    }
+
+    [Theory]
+    [InlineData("""{"force": "no"}""", "'force' must be true or false")]
+    [InlineData("""{"force": 0}""", "'force' must be true or false")]
+    [InlineData("""{"rank": true}""", "'rank' must be a number")]
+    [InlineData("""{"rank": [2, 3]}""", "--rank '2,3'")]
+    [InlineData("""{"rank": ""}""", "--rank is empty")]
+    [InlineData("""{"targets": []}""", "--targets is empty")]
+    public void Config_ValuesOfAnotherKind_AreRefused(string json, string message)
+    {
+        File.WriteAllText(_run.At("kind.json"), json);
+        Build("artifacts", "--config", _run.At("kind.json")).ExpectRefusal().Names(message);
+    }
+
+    [Fact]
+    public void Config_ListsAreTakenAsOnTheCommandLine()
+    {
+        File.WriteAllText(_run.At("list.json"), JsonSerializer.Serialize(new { rank = 2, targets = new[] { "q_proj", "k_proj" }, factors = Array.Empty<string>(), force = false, alpha = (double?)null, json = true }));
+        Assert.Equal(10, Build("listed", "--config", _run.At("list.json")).Expect(0).Json.GetProperty("targets").GetArrayLength());
+    }
+
+    [Fact]
+    public void Paths_MayBeginWithADash_AndHoldSpaces()
+    {
+        var folder = Path.Combine(Path.GetRelativePath(Environment.CurrentDirectory, _run.At("")), "-d ü");
+        Sorsa.Run("build-artifacts", "--model", Model, "--rank", "2", "--out", folder).Expect(0);
+        File.Copy(Model, _run.At("-m.onnx"));
+        Sorsa.Run("inspect", "--model", _run.At("-m.onnx")).Expect(0);
+    }
+
+    [Fact]
+    public void OutputFile_NamedLikeAFolder_IsRefused()
+    {
+        foreach (var output in new[] { _run.At("folder") + "/", _run.At("artifacts") })
+        {
+            Sorsa.Run("merge", "--artifacts", _run.Artifacts, "--out", output, "--force").ExpectRefusal().Names("is a directory");
+            Sorsa.Run("export-adapter", "--artifacts", _run.Artifacts, "--checkpoint", _run.Run, "--format", "safetensors", "--out", output, "--force").ExpectRefusal().Names("is a directory");
+            Sorsa.Run("evaluate", "--artifacts", Hostile.SmallModels.TinyMathArtifacts, "--data", Paths.TinyMath("test.jsonl"), "--tokenizer", Paths.TinyMath("tokenizer.model"), "--metric", "gsm8k", "--limit", "1",
+                "--out", output, "--force").ExpectRefusal().Names("is a directory");
+        }
+        Assert.False(Directory.Exists(_run.At("folder")));
+    }
+
+    [Fact]
+    public void Checkpoint_ThatIsNone_IsRefusedAsSuch()
+    {
+        Sorsa.Run("inspect", "--model", Path.Combine(_run.Run, "checkpoints")).ExpectRefusal().Names("manifest.json", "run.json");
+        foreach (var folder in new[] { _run.Artifacts, Path.Combine(_run.Run, "checkpoints") })
+            Sorsa.Run("merge", "--artifacts", _run.Artifacts, "--checkpoint", folder, "--out", _run.At("none.onnx")).ExpectRefusal().Names("neither a run nor a whole checkpoint", "RUN/checkpoints/step-N");
+    }
+
+    [Fact]
+    public void Warmup_ThatLeavesNothingToTrain_IsSaid()
+    {
+        Assert.Contains("only step is the first of --warmup", Train("once", "--max-steps", "1").Expect(0).Error, StringComparison.Ordinal);
+        Assert.Contains("never reaches --lr", Train("rising", "--max-steps", "2", "--warmup", "9").Expect(0).Error, StringComparison.Ordinal);
+        Assert.DoesNotContain("--warmup", Train("flat", "--max-steps", "1", "--warmup", "0").Expect(0).Error, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("--eval-data", "--eval-every", "2")]
+    [InlineData("--epochs", "--epochs", "1e300")]
+    public void TrainOptions_ThatCannotBeFollowed_AreRefused(string named, params string[] options)
+    {
+        Train("unfollowed", options).ExpectRefusal().Names(named);
+        Assert.False(Directory.Exists(_run.At("unfollowed")));
     }
 
     [Theory]
@@ -195,6 +297,9 @@ public sealed class ContractTests(ContractTests.Fixture fixture) : IClassFixture
         Of().ExpectRefusal().Names("mixed.jsonl", "line 9", "foo");
         Assert.False(Directory.Exists(_run.At("mixed")));
         Of("--skip-bad-rows").Expect(0).Names("2 bad rows", "line 9");
+
+        var evaluated = Sorsa.Run("evaluate", "--model", Model, "--data", _run.At("mixed.jsonl"), "--skip-bad-rows", "--json").Expect(0).Names("2 bad rows", "line 9");
+        Assert.Equal(2, evaluated.Json.GetProperty("skipped").GetInt32());
     }
 
     [Fact]

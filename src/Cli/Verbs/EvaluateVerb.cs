@@ -97,6 +97,8 @@ internal sealed class EvaluateVerb : ModelVerbOptions
         var tokenizer = Tokenizer is null ? null : Data.Tokenizer.Load(Tokenizer);
         var template = Data.Template.Load(Template);
         using var file = RowFile.Open(DataFile, skipBadRows: SkipBadRows);
+        if (file.SkippedCount > 0)
+            terminal.Note($"{file.SkippedCount} bad rows of '{file.FilePath}' are skipped, {file.Count} are used; the first: {file.FirstSkipped}");
         using var model = OpenModel(terminal);
         var options = new EvaluationOptions { BatchSize = BatchSize, Limit = Limit, MaxLength = MaxLength, MaxTokens = MaxTokens };
         return metric is not null
@@ -112,7 +114,7 @@ internal sealed class EvaluateVerb : ModelVerbOptions
         terminal.Result(string.Create(CultureInfo.InvariantCulture,
             $"loss {report.Loss:0.0000}, perplexity {report.Perplexity:0.000} over {report.LabelTokens} label tokens of {report.Rows} rows"));
         if (Json)
-            terminal.ResultJson(new { report.Loss, report.Perplexity, report.LabelTokens, report.Rows, Refused = report.Refused.Count });
+            terminal.ResultJson(new { report.Loss, report.Perplexity, report.LabelTokens, report.Rows, Skipped = file.SkippedCount, Refused = report.Refused.Count });
         return ExitCode.Done;
     }
 
@@ -131,7 +133,7 @@ internal sealed class EvaluateVerb : ModelVerbOptions
         WarnOfRefused(terminal, report.Refused);
         terminal.Result(string.Create(CultureInfo.InvariantCulture, $"exact match {report.Correct} of {report.Rows} ({100 * report.Accuracy:0.0} %)"));
         if (Json)
-            terminal.ResultJson(new { report.Accuracy, report.Correct, report.Rows, Refused = report.Refused.Count });
+            terminal.ResultJson(new { report.Accuracy, report.Correct, report.Rows, Skipped = file.SkippedCount, Refused = report.Refused.Count });
         return ExitCode.Done;
     }
 

@@ -60,13 +60,15 @@ internal sealed class InspectVerb : VerbOptions
     public override int Run(Terminal terminal)
     {
         if ((DataFile is null) == (Model.Length == 0))
-            throw new UsageException("give --model, or --data with --tokenizer.");
+            throw new UsageException("give either --model or --data (with --tokenizer where its rows are text).");
         if (DataFile is not null)
             return DescribeRows(terminal);
         if (File.Exists(Path.Combine(Model, ArtifactFiles.Manifest)))
             return DescribeArtifacts(terminal);
         if (File.Exists(Path.Combine(Model, RunRecord.FileName)))
             return DescribeRun(terminal);
+        if (Directory.Exists(Model))
+            throw new UsageException($"--model '{Model}' is a folder, but neither of artifacts (no {ArtifactFiles.Manifest}) nor of a run (no {RunRecord.FileName}); give one of those, or a model.onnx.");
         using var model = OnnxReader.Read(Model);
         var (family, opset, producer) = (ExportFamily.Describe(model), model.Opset, $"{model.ProducerName} {model.ProducerVersion}".Trim());
         var parameters = ExportFamily.Parameters(model);

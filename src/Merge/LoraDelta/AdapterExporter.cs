@@ -45,6 +45,8 @@ public sealed class AdapterExporter : IDisposable
     {
         if (artifacts.Manifest.Method == TrainingMethod.Full)
             throw new UnsupportedGraphException($"'{artifacts.Folder}' was built with --method full: what it trains is a change of full rank, which is no adapter; write the whole weights with sorsa merge");
+        if (artifacts.Contains(outputPath))
+            throw new OutputExistsException($"'{outputPath}' lies in the artifacts that are exported from; choose another output.");
         using var exporter = new AdapterExporter(artifacts, checkpoint, outputPath, force);
         var files = format switch
         {
@@ -65,7 +67,7 @@ public sealed class AdapterExporter : IDisposable
 
     private string[] WritePeft()
     {
-        using var folder = new StagedFolder(_path, _force, PeftFiles.Config);
+        using var folder = new StagedFolder(_path, _force, [PeftFiles.Config, PeftFiles.Weights]);
         using (var stream = folder.Create(PeftFiles.Weights))
         {
             PeftFiles.WriteWeights(stream, _artifacts.Manifest.Targets, _deltas);
