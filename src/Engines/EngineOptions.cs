@@ -31,7 +31,8 @@ public sealed record EngineOptions
     {
         ArgumentNullException.ThrowIfNull(artifacts);
         var frozen = artifacts.Has(ArtifactFiles.FrozenData) ? new FileInfo(artifacts.PathOf(ArtifactFiles.FrozenData)).Length : 0;
-        return WeightPacking.IsDefault(artifacts.Manifest.Recompute, frozen);
+        // Recomputing layers is to save memory, and a weight of 16 bits would be widened and then packed for each product of the layer, the one made again too.
+        return (artifacts.Manifest.Recompute == Recomputation.None || artifacts.Manifest.ResidualType is not ("f16" or "bf16")) && WeightPacking.IsDefault(frozen);
     }
 
     /// <summary>Where ONNX Runtime writes a profile of the training model's runs: the beginning of a path; null for none.</summary>

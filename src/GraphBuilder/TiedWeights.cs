@@ -29,12 +29,18 @@ public static class TiedWeights
         return site.SliceStart is null && tables.Any(t => Equal(t.Constant!, site.Weight.Constant!)) ? Tie.EqualContents : Tie.None;
     }
 
-    /// <summary>Makes each weight that is looked up in and multiplied an input with itself as the default, which ONNX Runtime does not pack.</summary>
-    /// <remarks>Its original would stay in memory beside the packed copies; the other weights leave it once they are packed.</remarks>
+    /// <summary>
+    /// Makes each weight that is looked up in and multiplied, and each that more than two products read, an input with itself as the default, which ONNX Runtime
+    /// does not pack.
+    /// </summary>
+    /// <remarks>
+    /// The original of the one would stay in memory beside the packed copies; the other weights leave it once they are packed. The other is multiplied forward, again
+    /// and backward where layers are recomputed to save memory, and would be packed for each.
+    /// </remarks>
     public static void LeaveUnpacked(Graph graph)
     {
         foreach (var weight in graph.Initializers.Where(v => v.Constant is { Shape.Count: 2, ByteLength: >= FrozenData.SmallestExternal } && v.ElementType.IsFloat()
-            && v.Uses.Any(u => u.Node.Is("Gather")) && v.Uses.Any(u => u.Node.OpType is "Gemm" or "MatMul")))
+            && v.Uses.Count(u => u.Node.OpType is "Gemm" or "MatMul") is > 0 and var products && (products > 2 || v.Uses.Any(u => u.Node.Is("Gather")))).ToArray())
             graph.AddInput(weight);
     }
 

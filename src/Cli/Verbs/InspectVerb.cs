@@ -191,7 +191,7 @@ internal sealed class InspectVerb : VerbOptions
         terminal.Result(string.Create(CultureInfo.InvariantCulture,
             $"artifacts of {manifest.Source.FileName} ({manifest.Source.Family}): {manifest.Method}, rank {manifest.Rank}, {manifest.Targets.Count} targets, {manifest.ParameterCount:N0} trainable parameters, residual {manifest.ResidualType}, recompute {manifest.Recompute.ToString().ToLowerInvariant()}"));
         using var training = OnnxReader.Read(artifacts.PathOf(ArtifactFiles.TrainingModel));
-        var plan = MemoryPlan.Of(training.Graph, [.. manifest.Parameters.Select(p => p.ElementCount)], Lengths(), manifest.Recompute);
+        var plan = MemoryPlan.Of(training.Graph, [.. manifest.Parameters.Select(p => p.ElementCount)], Lengths());
         MemoryTable.Print(terminal, plan);
         if (Json)
             terminal.ResultJson(new { Source = manifest.Source.FileName, Method = manifest.Method.ToString(), manifest.Rank, Targets = manifest.Targets.Select(t => t.Module), manifest.ParameterCount, Memory = MemoryTable.Json(plan) });

@@ -93,7 +93,7 @@ internal sealed class TrainVerb : VerbOptions
     [Option("threads", HelpText = "Threads; default: all processors, shared among the ranks of a machine.")]
     public int? Threads { get; set; }
 
-    [Option("pack-weights", SetName = "new", HelpText = "Keep packed copies of the frozen weights: faster steps, about twice the weights in memory. The default where they take less than a quarter of the memory and --recompute is none.")]
+    [Option("pack-weights", SetName = "new", HelpText = "Keep packed copies of the frozen weights: faster steps, about twice the weights in memory; with --recompute layer only of those that are not multiplied again. The default where they take less than a quarter of the memory.")]
     public bool PackWeights { get; set; }
 
     [Option("no-pack-weights", SetName = "new", HelpText = "Keep none: slower steps, less memory.")]

@@ -30,8 +30,7 @@ public sealed record MemoryPlan(
     /// <param name="training">The graph of training_model.onnx, with shapes.</param>
     /// <param name="parameterElements">Elements of each trained parameter.</param>
     /// <param name="lengths">The micro-batch.</param>
-    /// <param name="recompute">What the graph recomputes.</param>
-    public static MemoryPlan Of(Graph training, IReadOnlyList<long> parameterElements, BatchLengths lengths, Recomputation recompute)
+    public static MemoryPlan Of(Graph training, IReadOnlyList<long> parameterElements, BatchLengths lengths)
     {
         var frozen = training.Initializers.Sum(v => v.Constant!.ByteLength);
         var trained = sizeof(float) * parameterElements.Sum();
@@ -39,7 +38,7 @@ public sealed record MemoryPlan(
             lengths,
             RuntimeBytes + RuntimeBytesPerNode * training.Nodes.Count,
             frozen,
-            WeightPacking.IsDefault(recompute, frozen) ? Packed(training) : 0,
+            WeightPacking.IsDefault(frozen) ? Packed(training) : 0,
             trained,
             trained,
             2 * trained,

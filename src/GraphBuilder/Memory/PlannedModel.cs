@@ -29,7 +29,7 @@ public static class PlannedModel
         LossAndGradients.AddLoss(graph, prepared.Builder, graph.Outputs[0]);
         LossAndGradients.AddGradients(graph, prepared.Builder, parameters, options.Recompute);
         TiedWeights.LeaveUnpacked(graph);
-        return MemoryPlan.Of(graph, [.. parameters.Select(p => lengths.BytesOf(p.Type)!.Value / sizeof(float))], lengths, options.Recompute);
+        return MemoryPlan.Of(graph, [.. parameters.Select(p => lengths.BytesOf(p.Type)!.Value / sizeof(float))], lengths);
     }
 
     private static ComputedTensor Planned(ElementType type, long[] shape) => new(type, shape, () => throw new InvalidOperationException("A plan has no weights."));
