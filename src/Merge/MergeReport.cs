@@ -4,8 +4,9 @@ namespace SorsaOrt.Merge;
 
 /// <summary>What a merge wrote.</summary>
 /// <param name="Weights">Targets merged.</param>
+/// <param name="Files">Full paths: the model, then its external data.</param>
 /// <param name="Requantized">Those that went back into quantised form, in the order of the targets.</param>
-public sealed record MergeReport(int Weights, IReadOnlyList<RequantizedTarget> Requantized);
+public sealed record MergeReport(int Weights, IReadOnlyList<string> Files, IReadOnlyList<RequantizedTarget> Requantized);
 
 /// <summary>What quantising a merged weight again cost. W is the merged weight, W' what was written, W₀ the weight as it arrived; Frobenius norms.</summary>
 /// <param name="Module">The target.</param>

@@ -59,8 +59,9 @@ public sealed class ModelMerger
         }
         files.Complete();
         check?.Invoke(Path.Combine(files.Folder, Path.GetFileName(outputPath)));
-        files.Commit();
-        return new MergeReport(_artifacts.Manifest.Targets.Count, [.. _artifacts.Manifest.Targets.Select(t => costs.GetValueOrDefault(t.Module)).OfType<RequantizedTarget>()]);
+        var name = Path.GetFileName(files.FinalPath);
+        string[] written = [.. files.Commit().OrderByDescending(f => f.Path == name).Select(f => Path.Combine(Path.GetDirectoryName(files.FinalPath)!, f.Path))];
+        return new MergeReport(_artifacts.Manifest.Targets.Count, written, [.. _artifacts.Manifest.Targets.Select(t => costs.GetValueOrDefault(t.Module)).OfType<RequantizedTarget>()]);
     }
 
     /// <summary>Gives the initializers of targets their folded weights, computed when they are written.</summary>

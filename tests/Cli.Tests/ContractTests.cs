@@ -303,8 +303,36 @@ public sealed class ContractTests(ContractTests.Fixture fixture) : IClassFixture
     }
 
     [Fact]
-    public void EarlyStop_EndsWithCodeZeroAndSaysSo() => Assert.Equal((4, "earlystopped"), Train("early", "--max-steps", "20", "--eval-data", _run.Data, "--eval-every", "2", "--early-stop", "1",
-        "--lr", "1e-30", "--gamma", "0", "--json").Expect(0).Json is var json ? (json.GetProperty("step").GetInt32(), json.GetProperty("end").GetString()) : default);
+    public void EarlyStop_EndsWithCodeZeroAndSaysSo()
+    {
+        var outcome = Train("early", "--max-steps", "20", "--eval-data", _run.Data, "--eval-every", "2", "--early-stop", "1", "--lr", "1e-30", "--gamma", "0", "--json").Expect(0);
+        Assert.Equal((4, "earlystopped"), (outcome.Json.GetProperty("step").GetInt32(), outcome.Json.GetProperty("end").GetString()));
+        Assert.Contains("step 4 of 20", outcome.Out, StringComparison.Ordinal);
+        Assert.Contains("ended by --early-stop 1", outcome.Out, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void DamagedNewestCheckpoint_PassedOver_IsSaid()
+    {
+        Train("damaged", "--max-steps", "2", "--save-every", "1").Expect(0);
+        File.AppendAllText(Path.Combine(_run.At("damaged"), "checkpoints", "step-2", "parameters.safetensors"), "x");
+
+        Sorsa.Run("merge", "--artifacts", _run.Artifacts, "--checkpoint", _run.At("damaged"), "--out", _run.At("damaged.onnx")).Expect(0).Names("step-2", "parameters.safetensors");
+        Sorsa.Run("evaluate", "--artifacts", _run.Artifacts, "--checkpoint", _run.At("damaged"), "--data", _run.Data).Expect(0).Names("step-2", "parameters.safetensors");
+    }
+
+    [Theory]
+    [InlineData("genai-fp16-dml", "merged.onnx", "model.onnx.data")]
+    [InlineData("dynamo-opset18-bf16-stripped", "merged.onnx")]
+    public void Merge_NamesTheFilesItWrote_AndNoOthers(string family, params string[] files)
+    {
+        Sorsa.Run("build-artifacts", "--model", Paths.Fixture("exports", "nano-llama", family, "model.onnx"), "--out", _run.At(family), "--rank", "2").Expect(0);
+        var outcome = Sorsa.Run("merge", "--artifacts", _run.At(family), "--out", _run.At(family + "-merged/merged.onnx"), "--verify", "--json").Expect(0);
+
+        Assert.Equal(files.Select(f => _run.At(family + "-merged/" + f)), outcome.Json.GetProperty("files").EnumerateArray().Select(f => f.GetString()));
+        Assert.Equal(files.Order(), Directory.GetFiles(_run.At(family + "-merged")).Select(Path.GetFileName).Order());
+        Assert.DoesNotContain("sorsa-tmp", outcome.Error, StringComparison.Ordinal); // What the CPU says of bfloat16 is of the model by its final name.
+    }
 
     [Fact]
     public void Divergence_IsAFailure_NotBadInput() =>

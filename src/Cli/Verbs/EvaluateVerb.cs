@@ -49,7 +49,10 @@ internal abstract class ModelVerbOptions : VerbOptions
         if (Model is not null)
             return OnnxLanguageModel.Open(Model, options, terminal.Note);
         var artifacts = ArtifactSet.Open(Artifacts!, Verification.Full);
-        using var checkpoint = Checkpoint is null ? null : CheckpointStore.OpenNamed(Checkpoint, artifacts, out _);
+        IReadOnlyList<string> warnings = [];
+        using var checkpoint = Checkpoint is null ? null : CheckpointStore.OpenNamed(Checkpoint, artifacts, out warnings);
+        foreach (var warning in warnings)
+            terminal.Note(warning);
         CheckpointStep = checkpoint?.State.Step;
         return ArtifactLanguageModel.Open(artifacts, checkpoint, options);
     }

@@ -38,11 +38,14 @@ internal sealed class MergeVerb : VerbOptions
         var type = Choice.Of<ElementType?>("dtype", ElementType, ("keep", null), ("fp32", Ir.ElementType.Float32), ("fp16", Ir.ElementType.Float16), ("bf16", Ir.ElementType.BFloat16));
         var threads = Choice.Threads(Threads);
         var artifacts = ArtifactSet.Open(Artifacts, Verification.Full);
-        using var checkpoint = Checkpoint is null ? null : CheckpointStore.OpenNamed(Checkpoint, artifacts, out _);
+        IReadOnlyList<string> warnings = [];
+        using var checkpoint = Checkpoint is null ? null : CheckpointStore.OpenNamed(Checkpoint, artifacts, out warnings);
+        foreach (var warning in warnings)
+            terminal.Note(warning);
         (double Difference, double Scale)? verified = null;
         var report = ModelMerger.Merge(artifacts, checkpoint, Out, type, Force, Verify ? path => verified = Compare(terminal, artifacts, checkpoint, path, threads) : null, threads);
         PrintCosts(terminal, report.Requantized);
-        terminal.Result($"{Out}: {report.Weights} weights merged" + (verified is { } v
+        terminal.Result($"{string.Join(", ", report.Files.Skip(1).Select(f => Path.GetRelativePath(".", f)).Prepend(Out))}: {report.Weights} weights merged" + (verified is { } v
             ? string.Create(CultureInfo.InvariantCulture, $", max|Δlogit| {v.Difference:g3} of {v.Scale:g4} against the adapted model") : "")
             + (verified is not null && IsRequantized(artifacts) ? " by rounding: each weight is as near to the trained one as its integers can be" : ""));
         if (Json)
@@ -50,6 +53,7 @@ internal sealed class MergeVerb : VerbOptions
             terminal.ResultJson(new
             {
                 report.Weights,
+                report.Files,
                 MaxLogitDifference = verified?.Difference,
                 LogitScale = verified?.Scale,
                 Requantized = report.Requantized.Select(r => new { Name = r.Module, Dtype = r.Type.ShortName(), r.OfWeight, r.OfChange }),
@@ -89,7 +93,8 @@ internal sealed class MergeVerb : VerbOptions
             throw new EngineException($"--verify: {mistake}; nothing was written");
         var options = new EngineOptions { Threads = threads, Training = false };
         using var adapted = ArtifactLanguageModel.Open(artifacts, checkpoint, options);
-        using var model = OnnxLanguageModel.Open(merged, options, terminal.Note);
+        // The file is not yet in its place.
+        using var model = OnnxLanguageModel.Open(merged, options, note => terminal.Note(note.Replace(merged, Out, StringComparison.Ordinal)));
         return Compare(artifacts, adapted, model, isRequantized ? double.MaxValue : Tolerance(artifacts));
     }
 

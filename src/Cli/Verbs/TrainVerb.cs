@@ -158,8 +158,9 @@ internal sealed class TrainVerb : VerbOptions
         // A run that was complete already takes no step and has no loss.
         var loss = outcome.Loss is { } mean ? string.Create(CultureInfo.InvariantCulture, $", loss {mean:0.0000}") : "";
         var evaluated = outcome.EvalLoss is { } eval ? string.Create(CultureInfo.InvariantCulture, $", evaluation loss {eval:0.0000}") : "";
+        var early = outcome.End == TrainingEnd.EarlyStopped ? $", ended by --early-stop {run.Record.Settings.Training.EarlyStop}" : "";
         terminal.Result(string.Create(CultureInfo.InvariantCulture,
-            $"{run.Folder}: step {outcome.Step} of {outcome.TotalSteps} in {Terminal.Duration(outcome.Elapsed)}{loss}{evaluated}, checkpoint {outcome.Checkpoint}"));
+            $"{run.Folder}: step {outcome.Step} of {outcome.TotalSteps} in {Terminal.Duration(outcome.Elapsed)}{loss}{evaluated}{early}, checkpoint {outcome.Checkpoint}"));
         if (Json)
         {
             terminal.ResultJson(new
