@@ -49,6 +49,9 @@ public sealed record Manifest
     [JsonRequired]
     public string ResidualType { get; init; } = "";
 
+    /// <summary>Element type that the products with frozen weights and of attention compute in: f16 or bf16; null: f32.</summary>
+    public string? ComputeType { get; init; }
+
     /// <summary>What the backward pass computes again.</summary>
     public Recomputation Recompute { get; init; }
 

@@ -48,6 +48,8 @@ internal static class ManifestCheck
         }
         if (m.Dropout is not (null or >= 0 and < 1))
             yield return $"dropout is {m.Dropout}, from 0 to below 1 is needed";
+        if (m.ComputeType is not (null or "f16" or "bf16"))
+            yield return $"compute_type is {Text.Quote(m.ComputeType)}, f16 or bf16 is needed";
         if (!IsSha256(m.Source.Sha256))
             yield return "source.sha256 is not 64 hex digits";
         if (m.Source.ExternalFiles.Any(f => f.Size < 0 || (f.Sha256 is not null && !IsSha256(f.Sha256))))

@@ -78,7 +78,7 @@ public sealed class ReverseMode
         }
     }
 
-    // Sums leading axes that the input does not have, and axes along which it has the constant length 1.
+    // Sums leading axes that the input does not have, and axes along which it has the constant length 1; narrow elements in float32.
     private Value SumToShape(Value gradient, Value input, Node node)
     {
         var (from, to) = (gradient.Shape, input.Shape);
@@ -87,6 +87,9 @@ public sealed class ReverseMode
         var extra = from.Count - to.Count;
         long[] leading = [.. Enumerable.Range(0, Math.Max(extra, 0))];
         long[] broadcast = [.. Enumerable.Range(0, from.Count).Where(i => i >= extra && extra >= 0 && to[i - extra].Is(1) && !from[i].Is(1))];
+        var type = gradient.ElementType;
+        if (extra > 0 || broadcast.Length > 0)
+            gradient = _op.Cast(gradient, type is ElementType.Float16 or ElementType.BFloat16 ? ElementType.Float32 : type);
         if (broadcast.Length > 0)
         {
             gradient = _op.ReduceSum(gradient, keepDims: true, [.. leading, .. broadcast]);
@@ -96,6 +99,7 @@ public sealed class ReverseMode
         {
             gradient = _op.ReduceSum(gradient, keepDims: false, leading);
         }
+        gradient = _op.Cast(gradient, type);
         Verify(gradient, input, node);
         return gradient;
     }

@@ -20,6 +20,9 @@ public sealed record AdamWOptions
 
     /// <summary>Factor of ∂ortho in the gradient: γ/(η·K), with η the peak learning rate and K the accumulation steps.</summary>
     public double RegularizerStrength { get; init; }
+
+    /// <summary>Factor that the loss was scaled by beside its average, and that its gradients are divided by: a power of two, so that nothing is rounded.</summary>
+    public double LossScale { get; init; } = 1;
 }
 
 /// <summary>What an optimizer step saw before it changed anything.</summary>

@@ -63,10 +63,10 @@ internal sealed class OptimizerStep : IDisposable
     /// <summary>One step with rate <paramref name="learningRate"/>. The gradients hold clip(task) + regulariser afterwards; the caller clears them.</summary>
     public UpdateResult Run(AdamWOptions options, double learningRate)
     {
-        var norm = GradientNorm();
+        var norm = GradientNorm() / options.LossScale;
         if (!double.IsFinite(norm))
             return new UpdateResult(norm, 0);
-        var clip = options.MaxGradNorm > 0 ? Math.Min(1, options.MaxGradNorm / (norm + 1e-6)) : 1;
+        var clip = (options.MaxGradNorm > 0 ? Math.Min(1, options.MaxGradNorm / (norm + 1e-6)) : 1) / options.LossScale;
         var step = _state.Step + 1;
         Set(Scalar.One, 1);
         Set(Scalar.Clip, clip);

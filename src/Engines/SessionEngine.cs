@@ -54,6 +54,12 @@ public sealed class SessionEngine : ITrainingEngine
         ArgumentNullException.ThrowIfNull(artifacts);
         ArgumentNullException.ThrowIfNull(options);
         ArgumentOutOfRangeException.ThrowIfNegative(options.Threads);
+        if (artifacts.Manifest.ComputeType == "bf16" && options.Device.Kind != DeviceKind.Cuda)
+        {
+            var message = $"'{artifacts.Folder}' was built with --compute-dtype bf16, for which ONNX Runtime has kernels on CUDA alone, not on {options.Device}; "
+                + "use --device cuda, or build with --compute-dtype fp32 or fp16.";
+            throw new EngineException(message) { IsModelRefused = true };
+        }
         if (options.Training && !artifacts.Has(ArtifactFiles.NormModel))
             throw new EngineException($"'{artifacts.Folder}' was built with --format ort-training, for the official training runtime alone; build with --format both to train here too.");
         return new SessionEngine(artifacts, options);

@@ -92,7 +92,7 @@ public sealed class ArtifactBuilder : IDisposable
         foreach (var (part, offset) in _parts)
             DequantizedWeights.Add(graph, part, new MappedTensor(part.Type, part.Shape, frozen, offset, part.Type.ByteSize(part.Shape[0] * part.Shape[1])));
         var adapted = TrainableGraph.Adapt(_prepared, _targets, _options);
-        LossAndGradients.AddLoss(graph, _prepared.Builder, graph.Outputs[0]);
+        LossAndGradients.AddLoss(graph, _prepared.Builder, graph.Outputs[0], _options.ComputeType, MixedPrecision.Factors(graph, adapted));
         WriteModel(_prepared.Model, ArtifactFiles.EvalModel, frozen);
         if (_options.Dropout > 0)
             AdapterDropout.Insert(graph, _prepared.Builder, adapted, _options.Dropout, _options.Seed);
@@ -336,6 +336,7 @@ public sealed class ArtifactBuilder : IDisposable
             Library = _given.Any ? "none" : LinearAlgebra.Default.Name,
         },
         ResidualType = _targets.Any(StaysStored) ? Artifacts.Manifest.StoredResidual : (_options.ResidualType ?? ElementType.Float32).ShortName(),
+        ComputeType = _options.ComputeType == ElementType.Float32 ? null : _options.ComputeType.ShortName(),
         Recompute = _options.Recompute,
         TokenInputs = _prepared.TokenInputNames,
         TakesSegments = _takesSegments,

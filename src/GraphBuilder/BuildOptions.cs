@@ -31,6 +31,9 @@ public sealed record BuildOptions
     /// <summary>Element type of the frozen residuals: f32, f16, bf16, or i8 or i4 in blocks along the input features; null: see <see cref="ResidualOf"/>.</summary>
     public ElementType? ResidualType { get; init; }
 
+    /// <summary>Element type that the products with frozen weights and of attention compute in: f32, f16 or bf16. Adapters, norms, softmax and loss are f32 in any case.</summary>
+    public ElementType ComputeType { get; init; } = ElementType.Float32;
+
     /// <summary>Safetensors files with starting factors.</summary>
     public IReadOnlyList<string> FactorFiles { get; init; } = [];
 

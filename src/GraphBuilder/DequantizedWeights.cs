@@ -24,7 +24,8 @@ internal static class DequantizedWeights
         op.Scope = "sorsa/dequantized";
         foreach (var node in graph.Nodes.Where(n => n.Is("DequantizeLinear") && n.Inputs[0]!.Constant is { Shape.Count: 2 }).ToArray())
         {
-            foreach (var (reader, index) in node.Output.Uses.ToArray())
+            // Behind a Cast where products compute in 16 bits: it goes along.
+            foreach (var (reader, index) in node.Output.Uses.SelectMany(u => u.Node.Is("Cast") ? u.Node.Output.Uses : [u]).ToArray())
             {
                 var isReader = reader.OpType is "Gemm" or "MatMul" or "FusedMatMul" && index <= 1 || reader.Is("Gather") && index == 0;
                 if (!isReader || reader.Inputs[1 - index] is not { Shape: not null } other || WaitsFor(node, other))
@@ -33,7 +34,8 @@ internal static class DequantizedWeights
                 var kept = op.Mul(op.Emit("Shape", [other], NodeAttribute.Of("end", scales.Shape!.Count)), op.Integers(0));
                 var gated = op.Reshape(scales, kept);
                 gated.Type = scales.Type;
-                reader.SetInput(index, op.Emit("DequantizeLinear", [node.Inputs[0], gated, .. node.Inputs.Skip(2)], node.Attributes.Values));
+                var floats = op.Emit("DequantizeLinear", [node.Inputs[0], gated, .. node.Inputs.Skip(2)], node.Attributes.Values);
+                reader.SetInput(index, op.Cast(floats, reader.Inputs[index]!.ElementType));
                 added++;
             }
         }

@@ -4,7 +4,7 @@ namespace SorsaOrt.GraphBuilder;
 
 /// <summary>Computes cheap values again for the backward pass, where that keeps fewer of them: SiLU·up from gate and up, normalised tokens from the tokens.</summary>
 /// <remarks>
-/// A region is a chain of elementwise operators in one shape, or a normalisation. Its copy reads the region's starts behind the gate of
+/// A region is a chain of elementwise operators in one shape, a normalisation, or a Cast. Its copy reads the region's starts behind the gate of
 /// <see cref="LayersAgain"/>: it cannot run before the gradient at the region's end is there, nor be merged with the original. Nodes that this
 /// gradient itself depends on keep reading the original.
 /// </remarks>
@@ -15,7 +15,7 @@ internal static class ElementwiseAgain
 
     private static readonly HashSet<string> Normalizations = ["SimplifiedLayerNormalization", "RMSNormalization", "LayerNormalization"];
 
-    /// <summary>The regions of a forward graph whose end is reached from <paramref name="parameters"/>, in graph order.</summary>
+    /// <summary>The regions of a forward graph whose end is reached from <paramref name="parameters"/>, in graph order; Casts first, since copies of other regions may then serve theirs.</summary>
     public static IReadOnlyList<ElementwiseRegion> Find(Graph graph, IReadOnlyList<Value> parameters)
     {
         var reached = parameters.ToHashSet();
@@ -31,7 +31,7 @@ internal static class ElementwiseAgain
             regions.Add(region);
         }
         regions.Reverse();
-        return regions;
+        return [.. regions.Where(r => r.IsCast), .. regions.Where(r => !r.IsCast)];
     }
 
     /// <summary>Rewrites a differentiated graph and returns the number of regions computed twice.</summary>
@@ -51,8 +51,8 @@ internal static class ElementwiseAgain
             var late = Inside(region).Select(value => (Value: value, Uses: value.Uses.Where(u => IsLate(u) && !u.Node.Is("Shape") && !before.Contains(u.Node)).ToArray()))
                 .Where(v => v.Uses.Length > 0).ToArray();
             var kept = Inside(region).Where(v => v.Uses.Any(u => IsLate(u) && !u.Node.Is("Shape") && before.Contains(u.Node))).Select(Viewed).ToHashSet();
-            var saved = late.Select(v => Viewed(v.Value)).Distinct().Count(v => !kept.Contains(v));
-            if (saved <= region.Starts.Count(s => !IsKept(s)))
+            var saved = late.Select(v => Viewed(v.Value)).Distinct().Where(v => !kept.Contains(v)).Sum(v => v.ElementType.BitSize());
+            if (saved <= region.Starts.Where(s => !IsKept(s)).Sum(s => s.ElementType.BitSize()))
                 continue;
             var copies = region.Starts.ToDictionary(s => s, s => LayersAgain.Gate(op, s, gradient));
             foreach (var node in LayersAgain.Needed(region.Nodes, late.Select(v => v.Value)))
@@ -74,9 +74,11 @@ internal static class ElementwiseAgain
         bool IsKept(Value start) => start.Producer is null || Views(Viewed(start)).Any(v => v.Uses.Any(u => IsLate(u) && !u.Node.Is("Shape")));
     }
 
-    // What the elementwise chain or the normalisation that ends with node consists of; null when it is neither, or mixes shapes.
+    // What the elementwise chain, the normalisation or the Cast that ends with node consists of; null when it is none, or mixes shapes.
     private static ElementwiseRegion? Grow(Graph graph, Node end)
     {
+        if (end.Is("Cast"))
+            return end.Inputs[0]!.ElementType.IsFloat() && end.Output.ElementType.IsFloat() ? new ElementwiseRegion([end.Inputs[0]!], end.Output, [end]) : null;
         var isNormalization = Normalizations.Contains(end.OpType);
         if (!isNormalization && end.OpType != "Mul")
             return null;
@@ -148,4 +150,8 @@ internal static class ElementwiseAgain
 /// <param name="Starts">The values it begins with, in the shape of the end.</param>
 /// <param name="End">The value it ends with.</param>
 /// <param name="Nodes">Its nodes, producers first, then those that show its values in another shape.</param>
-internal sealed record ElementwiseRegion(IReadOnlyList<Value> Starts, Value End, IReadOnlyList<Node> Nodes);
+internal sealed record ElementwiseRegion(IReadOnlyList<Value> Starts, Value End, IReadOnlyList<Node> Nodes)
+{
+    /// <summary>Whether it is a Cast and nothing else.</summary>
+    public bool IsCast => End.Producer!.Is("Cast");
+}

@@ -34,7 +34,12 @@ public static class LossAndGradients
     public const string AccumulationOut = "_grad.accumulation.out";
 
     /// <summary>Adds the label inputs and the outputs loss_sum and logits; the result is the eval graph.</summary>
-    public static void AddLoss(Graph graph, OpBuilder op, Value logits)
+    /// <param name="graph">An adapted graph.</param>
+    /// <param name="op">Its builder.</param>
+    /// <param name="logits">The logits of every token.</param>
+    /// <param name="compute">Element type of the products with frozen weights and of attention.</param>
+    /// <param name="factors">Matrices whose products stay float32 all the same: <see cref="MixedPrecision.Factors"/>.</param>
+    public static void AddLoss(Graph graph, OpBuilder op, Value logits, ElementType compute = ElementType.Float32, IEnumerable<Value>? factors = null)
     {
         var labels = Dim.Symbol("labels");
         var positions = graph.AddInput(LabelPositions, new TensorType(ElementType.Int64, [labels]));
@@ -48,6 +53,7 @@ public static class LossAndGradients
         graph.Rename(loss, LossSum);
         graph.AddOutput(loss);
         graph.AddOutput(rows);
+        MixedPrecision.Run(graph, op, compute, factors ?? []);
         DequantizedWeights.RunLate(graph, op);
         graph.RemoveUnused();
         graph.SortTopologically();
@@ -83,6 +89,7 @@ public static class LossAndGradients
             graph.Rename(sum, parameter.Name + AccumulationOut);
             graph.AddOutput(sum);
         }
+        MixedPrecision.JoinCasts(graph);
         GemmAddends.Run(graph);
         DequantizedWeights.RunLate(graph, op);
         graph.RemoveUnused();

@@ -166,12 +166,15 @@ public sealed class InMemoryTensor : Tensor
         ElementType.Float32 => Of([(float)value], shape),
         ElementType.Float64 => Of([value], shape),
         ElementType.Float16 => Of(type, (ReadOnlySpan<Half>)[(Half)value], shape),
-        ElementType.BFloat16 => Of(type, (ReadOnlySpan<ushort>)[(ushort)(BitConverter.SingleToUInt32Bits((float)value) >> 16)], shape),
+        ElementType.BFloat16 => Of(type, (ReadOnlySpan<ushort>)[BFloat16((float)value)], shape),
         ElementType.Int64 => Of([(long)value], shape),
         ElementType.Int32 => Of(type, (ReadOnlySpan<int>)[(int)value], shape),
         ElementType.Bool => Of(type, (ReadOnlySpan<byte>)[value == 0 ? (byte)0 : (byte)1], shape),
         _ => throw new ArgumentOutOfRangeException(nameof(type), type, "No scalar of this type."),
     };
+
+    // To nearest, ties to even; not for NaN.
+    private static ushort BFloat16(float value) => BitConverter.SingleToUInt32Bits(value) is var bits ? unchecked((ushort)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)) : default;
 
     /// <summary>A tensor over the bytes of <paramref name="values"/>.</summary>
     public static InMemoryTensor Of<T>(ElementType type, ReadOnlySpan<T> values, params long[] shape) where T : unmanaged =>

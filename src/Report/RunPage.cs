@@ -61,7 +61,8 @@ internal sealed class RunPage(string name, RunRecord record, RunCurves curves, I
             ("lr", "Learning rate", ""),
             ("grad_norm", "Gradient norm before clipping", ""),
             ("ortho_loss", "Orthonormality, mean of ‖A·Aᵀ − I‖ and ‖Bᵀ·B − I‖", ""),
-            ("tokens_per_second", "Speed", "tokens/s")])
+            ("tokens_per_second", "Speed", "tokens/s"),
+            ("loss_scale", "Scale of the loss", "")])
         {
             if (curves.Training(field) is not { IsEmpty: false } curve)
                 continue;

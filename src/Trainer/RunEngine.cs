@@ -18,6 +18,8 @@ internal static class RunEngine
         var options = new EngineOptions { Device = device, Threads = settings.Threads, PackWeights = settings.PackWeights ?? false, Tf32 = settings.Tf32 is true };
         if (settings.Tf32 is true && device.Kind != DeviceKind.Cuda)
             throw new ConfigException($"--tf32 is a mode of CUDA's matrix products, and the run is on {device}; leave it out.");
+        if (settings.Training.LossScale is not null && artifacts.Manifest.ComputeType != "f16")
+            throw new ConfigException($"--loss-scale is for gradients of float16, and the artifacts compute in {artifacts.Manifest.ComputeType ?? "f32"}; leave it out.");
         return settings.Engine == RunSettings.OrtTraining ? OpenOnDevice(artifacts, options, settings.Training.ToAdamW()) : SessionEngine.Open(artifacts, options);
     }
 

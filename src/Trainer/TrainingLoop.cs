@@ -83,6 +83,22 @@ internal sealed class TrainingLoop
             }
         });
         long labels = (long)counts[0], tokens = (long)counts[1];
+        while (true)
+        {
+            if (TryAccumulate(labels, stop) is not { } losses)
+                return false;
+            if (_engine.State is { } state)
+                _ranks.Sum(state.Gradients);
+            var isMade = false;
+            _ranks.Together(() => isMade = TryUpdate(losses, labels, tokens, time));
+            if (isMade)
+                return true;
+        }
+    }
+
+    /// <summary>Sums, over the micro-batches of a step, of the losses and of the mean losses; null where it was given up because of a request to stop.</summary>
+    private (double Sum, double OfMeans)? TryAccumulate(long labels, CancellationToken stop)
+    {
         var losses = _ranks.Sum(3, sums =>
         {
             for (var i = 0; i < _batches.Count; i++)
@@ -94,29 +110,31 @@ internal sealed class TrainingLoop
                 }
                 var batch = _batches[i];
                 var scale = _options.LossAverage == LossAverage.Tokens ? 1.0 / labels : 1.0 / ((double)_options.Accumulation * batch.LabelCount);
-                var result = _engine.Accumulate(TrainingData.Tokens(batch) with { DropoutSeed = DropoutSeed(MicroBatch(i)) }, scale);
+                var result = _engine.Accumulate(TrainingData.Tokens(batch) with { DropoutSeed = DropoutSeed(MicroBatch(i)) }, scale * (_position.Scaling?.Scale ?? 1));
                 if (!double.IsFinite(result.LossSum))
                     throw Diverged("loss", result.LossSum, batch.Rows);
                 sums[0] += result.LossSum;
                 sums[1] += result.Mean;
             }
         });
-        if (losses[2] > 0)
+        return losses[2] > 0 ? null : (losses[0], losses[1]);
+    }
+
+    /// <summary>Updates with the gradients of a step; false where they overflowed and are to be computed again with the loss scaled less. Every rank holds the same gradients, so all decide the same.</summary>
+    private bool TryUpdate((double Sum, double OfMeans) losses, long labels, long tokens, Stopwatch time)
+    {
+        var rate = _schedule.Rate(_engine.Step);
+        var update = _engine.Update(_position.Scaling is { } scaling ? _adamW with { LossScale = scaling.Scale } : _adamW, rate);
+        if (!double.IsFinite(update.GradientNorm) && _position.Scaling?.TryHalve() == true)
             return false;
-        if (_engine.State is { } state)
-            _ranks.Sum(state.Gradients);
-        _ranks.Together(() =>
-        {
-            var rate = _schedule.Rate(_engine.Step);
-            var update = _engine.Update(_adamW, rate);
-            if (!update.IsFinite)
-                throw Diverged(double.IsFinite(update.GradientNorm) ? "regulariser" : "gradient norm", double.IsFinite(update.GradientNorm) ? update.OrthonormalityLoss : update.GradientNorm, RowsOfStep());
-            _position.MicroBatches += _options.Accumulation;
-            _isSaved = false;
-            _loss = _options.LossAverage == LossAverage.Tokens ? losses[0] / labels : losses[1] / _options.Accumulation;
-            Log(rate, update, labels, tokens, time.Elapsed.TotalSeconds);
-            Report(null);
-        });
+        if (!update.IsFinite)
+            throw Diverged(double.IsFinite(update.GradientNorm) ? "regulariser" : "gradient norm", double.IsFinite(update.GradientNorm) ? update.OrthonormalityLoss : update.GradientNorm, RowsOfStep());
+        _position.MicroBatches += _options.Accumulation;
+        _isSaved = false;
+        _loss = _options.LossAverage == LossAverage.Tokens ? losses.Sum / labels : losses.OfMeans / _options.Accumulation;
+        Log(rate, update, labels, tokens, time.Elapsed.TotalSeconds);
+        _position.Scaling?.StepMade();
+        Report(null);
         return true;
     }
 
@@ -142,6 +160,10 @@ internal sealed class TrainingLoop
             json.WriteNumber("label_tokens", labels);
             json.WriteNumber("tokens_per_second", Math.Round(_tokensPerSecond, 1));
             json.WriteNumber("seconds", Math.Round(seconds, 4));
+            if (_position.Scaling is not { } scaling)
+                return;
+            json.WriteNumber("loss_scale", scaling.Scale);
+            json.WriteNumber("overflows", scaling.Overflows);
         });
     }
 
@@ -232,7 +254,7 @@ internal sealed class TrainingLoop
     }
 
     private TrainingOutcome Outcome(TrainingEnd end) =>
-        new(end, _engine.Step, _record.TotalSteps, _loss, _evalLoss, _checkpoint ?? _checkpoints.Folder, _elapsed.Elapsed);
+        new(end, _engine.Step, _record.TotalSteps, _loss, _evalLoss, _checkpoint ?? _checkpoints.Folder, _elapsed.Elapsed, _position.Scaling?.Scale, _position.Scaling?.Overflows);
 
     private TrainingDivergedException Diverged(string what, double value, IReadOnlyList<int> lines)
     {

@@ -77,6 +77,9 @@ public sealed record TrainingOptions
     /// <summary>What the loss of a step is the mean of.</summary>
     public LossAverage LossAverage { get; init; } = LossAverage.Tokens;
 
+    /// <summary>Factor on the loss that a run of float16 gradients begins with, a power of two from 1 to 2^40; null: 65536.</summary>
+    public long? LossScale { get; init; }
+
     /// <summary>Optimizer steps between checkpoints; 0: only at the end and when interrupted.</summary>
     public long SaveEvery { get; init; }
 
@@ -131,6 +134,7 @@ public sealed record TrainingOptions
         Check(double.IsFinite(Epsilon) && (float)Epsilon > 0, "--eps", Epsilon, "above 0 as a 32-bit float");
         Check(double.IsFinite(MaxGradNorm) && MaxGradNorm >= 0, "--max-grad-norm", MaxGradNorm, "at least 0 (0: no clipping)");
         Check(double.IsFinite(Warmup) && Warmup >= 0 && (Warmup < 1 || Warmup == Math.Floor(Warmup)), "--warmup", Warmup, "a share below 1 or whole steps");
+        Check(LossScale is null or (>= 1 and <= LossScaling.Most) && long.IsPow2(LossScale ?? 1), "--loss-scale", LossScale ?? 0, "a power of two from 1 to 2^40");
         Check(SaveEvery >= 0, "--save-every", SaveEvery, "at least 0");
         Check(Keep >= 0, "--keep", Keep, "at least 0");
         Check(EvalEvery >= 0, "--eval-every", EvalEvery, "at least 0");

@@ -29,4 +29,7 @@ public enum TrainingEnd
 /// <param name="EvalLoss">Last evaluation made now; null where none was.</param>
 /// <param name="Checkpoint">Folder of the newest checkpoint.</param>
 /// <param name="Elapsed">Time of this call.</param>
-public sealed record TrainingOutcome(TrainingEnd End, long Step, long TotalSteps, double? Loss, double? EvalLoss, string Checkpoint, TimeSpan Elapsed);
+/// <param name="LossScale">Scale of the loss at the end; null where no float16 gradients flow.</param>
+/// <param name="Overflows">Times in the whole run that a step overflowed and was made again with half the scale; null as before.</param>
+public sealed record TrainingOutcome(
+    TrainingEnd End, long Step, long TotalSteps, double? Loss, double? EvalLoss, string Checkpoint, TimeSpan Elapsed, long? LossScale = null, long? Overflows = null);

@@ -28,6 +28,8 @@ public sealed class TrainingRun : IDisposable
             _notes.Add("the run's only step is the first of --warmup, whose learning rate is 0: nothing is trained; lower --accumulation, or give --warmup 0");
         else if (schedule.WarmupSteps >= record.TotalSteps)
             _notes.Add($"--warmup takes {schedule.WarmupSteps} steps and the run {record.TotalSteps}: the learning rate never reaches --lr");
+        if (engine.Artifacts.Manifest.ComputeType == "f16" && record.Settings.Device == "cpu")
+            _notes.Add("these artifacts compute in fp16, which the CPU has few kernels for: ONNX Runtime converts to fp32 and back around products. There --compute-dtype fp32 is the choice");
     }
 
     /// <summary>Full path of the run.</summary>
@@ -95,7 +97,7 @@ public sealed class TrainingRun : IDisposable
                 RemoveRun(runFolder);
                 record.Write(runFolder);
             });
-            return new TrainingRun(runFolder, record, inputs!.Engine, inputs.Data, new RunPosition(), ranks);
+            return new TrainingRun(runFolder, record, inputs!.Engine, inputs.Data, RunPosition.Begin(record.Settings, inputs.Artifacts.Manifest), ranks);
         }
         catch
         {
@@ -130,13 +132,14 @@ public sealed class TrainingRun : IDisposable
         try
         {
             IReadOnlyList<string> warnings = [];
-            var position = new RunPosition();
+            RunPosition? position = null;
             ranks.Together(() =>
             {
                 var artifacts = ArtifactSet.Open(record.Resolve(record.Settings.Artifacts), Verification.Full);
                 CheckArtifacts(record, artifacts, store.RunFolder);
                 inputs = new Inputs(record.Settings.On(engine), artifacts, record.Resolve);
                 CheckInputs(record, inputs.Data.Inputs(record.Settings, record.Resolve));
+                position = RunPosition.Begin(record.Settings, artifacts.Manifest);
                 if (!ranks.IsFirst)
                     return;
                 if (hasCheckpoint)
@@ -148,7 +151,7 @@ public sealed class TrainingRun : IDisposable
                 store.Sweep();
                 store.RemoveAfter(inputs.Engine.Step);
             });
-            position = TakeFirst(ranks, inputs!.Engine, position);
+            position = TakeFirst(ranks, inputs!.Engine, position!);
             var run = new TrainingRun(runFolder, record, inputs.Engine, inputs.Data, position, ranks);
             run._notes.AddRange(warnings);
             if (engine is not null && engine != record.Settings.Engine)

@@ -188,6 +188,33 @@ public sealed class OptimizerStepTests : IDisposable
         Assert.Equal(0.1 * 0.8, moments[4], 1e-7);
     }
 
+    /// <summary>Scaled by a power of two and unscaled, nothing is rounded: clipped or not, regularised or not.</summary>
+    [Theory]
+    [InlineData(0.0)]
+    [InlineData(0.5)]
+    public void ScaledGradients_GiveTheBytesOfUnscaledOnes(double maxNorm)
+    {
+        var initial = TinyArtifacts.Noise(500, 7);
+        var results = new List<(byte[] Parameters, byte[] First, byte[] Second, UpdateResult Result)>();
+        foreach (var scale in (double[])[1, 65536])
+        {
+            using var folder = new TemporaryFolder();
+            TrainedParameter[] parameters = [Parameter("A", 0, Orthonormality.Rows, 10, 20), Parameter("w", 200, Orthonormality.None, 300)];
+            var artifacts = TinyArtifacts.Write(folder["artifacts"], parameters, initial);
+            using var state = new TrainingState(parameters, initial.Length, training: true);
+            initial.CopyTo(state.Values.Slice(0, initial.Length));
+            using var optimizer = new OptimizerStep(artifacts, state, Options);
+            SetGradient(state, [.. TinyArtifacts.Noise(500, 8).Select(g => (float)(g * scale))]);
+            var result = optimizer.Run(new AdamWOptions { MaxGradNorm = maxNorm, RegularizerStrength = 0.1, LossScale = scale }, 1e-2);
+            results.Add((TinyArtifacts.Bytes(state.Values), TinyArtifacts.Bytes(state.FirstMoments), TinyArtifacts.Bytes(state.SecondMoments), result));
+        }
+        Assert.Equal(results[0].Parameters, results[1].Parameters);
+        Assert.Equal(results[0].First, results[1].First);
+        Assert.Equal(results[0].Second, results[1].Second);
+        Assert.Equal(results[0].Result, results[1].Result);
+        Assert.Equal(Math.Sqrt(TinyArtifacts.Noise(500, 8).Sum(g => (double)g * g)), results[1].Result.GradientNorm, 1e-5);
+    }
+
     [Fact]
     public void NonFiniteParameter_IsSeenBeforeTheUpdate()
     {

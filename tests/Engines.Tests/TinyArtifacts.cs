@@ -38,13 +38,16 @@ internal static class TinyArtifacts
 
     public static ArtifactSet Write(string path, TrainingMethod method = TrainingMethod.Sorsa) => Write(path, Parameters(method), InitialParameters, method);
 
+    /// <summary>The same, but the gradient of the logits passes float16, as in artifacts of --compute-dtype fp16: it overflows where it is scaled too much.</summary>
+    public static ArtifactSet WriteFloat16(string path, float[]? initial = null) => Write(path, Parameters(), initial ?? InitialParameters, compute: "f16");
+
     /// <summary>The same graphs with any parameters: for the optimizer alone.</summary>
-    public static ArtifactSet Write(string path, IReadOnlyList<TrainedParameter> parameters, float[] initial, TrainingMethod method = TrainingMethod.Sorsa)
+    public static ArtifactSet Write(string path, IReadOnlyList<TrainedParameter> parameters, float[] initial, TrainingMethod method = TrainingMethod.Sorsa, string? compute = null)
     {
         using var folder = new StagedFolder(path);
         (string Name, Func<Model> Build)[] models =
         [
-            (ArtifactFiles.TrainingModel, () => TrainingModel(true)),
+            (ArtifactFiles.TrainingModel, () => TrainingModel(true, compute is not null)),
             (ArtifactFiles.EvalModel, () => TrainingModel(false)),
         ];
         foreach (var (name, build) in models)
@@ -65,6 +68,7 @@ internal static class TinyArtifacts
             Method = method,
             Rank = Rank,
             ResidualType = "f32",
+            ComputeType = compute,
             TokenInputs = ["input_ids"],
             VocabularySize = Vocabulary,
             HiddenSize = Width,
@@ -108,7 +112,7 @@ internal static class TinyArtifacts
         return (loss, gradient);
     }
 
-    private static Model TrainingModel(bool gradients)
+    private static Model TrainingModel(bool gradients, bool narrow = false)
     {
         var graph = new Graph("tiny");
         var op = new OpBuilder(graph) { Scope = "tiny" };
@@ -129,7 +133,7 @@ internal static class TinyArtifacts
         var logSoftmax = op.Emit("LogSoftmax", [logits], NodeAttribute.Of("axis", -1));
         Output(op, op.Unary("Neg", op.ReduceSum(op.Mul(logSoftmax, oneHot), false)), "loss_sum");
         if (gradients)
-            AddGradients(op, (x, u, w, logits, oneHot, embedding), (a, b, s));
+            AddGradients(op, (x, u, w, logits, oneHot, embedding), (a, b, s), narrow);
         else
             Output(op, logits, "logits");
         var model = new Model(graph);
@@ -137,11 +141,13 @@ internal static class TinyArtifacts
         return model;
     }
 
-    private static void AddGradients(OpBuilder op, (Value X, Value U, Value W, Value Logits, Value OneHot, Value Embedding) f, (Value A, Value B, Value S) p)
+    private static void AddGradients(OpBuilder op, (Value X, Value U, Value W, Value Logits, Value OneHot, Value Embedding) f, (Value A, Value B, Value S) p, bool narrow)
     {
         var lossScale = op.Graph.AddInput("loss_scale", new TensorType(ElementType.Float32, []));
         Value Buffer(Value parameter) => op.Graph.AddInput(parameter.Name + "_grad.accumulation.buffer", parameter.Type);
         var dLogits = op.Mul(op.Sub(op.Softmax(f.Logits, -1), f.OneHot), lossScale);
+        if (narrow)
+            dLogits = op.Cast(op.Cast(dLogits, ElementType.Float16), ElementType.Float32);
         var dz = op.Gemm(dLogits, f.Embedding);
         var dw = op.Gemm(dz, p.B);
         // The three ways an accumulation can end: Gemm with C, Add with the buffer first, Add with the buffer last.

@@ -42,6 +42,9 @@ internal sealed class BuildArtifactsVerb : VerbOptions
     [Option("residual-dtype", MetaValue = "fp32|fp16|bf16|int8|int4", HelpText = "How the frozen residual is stored, in memory too. Default: fp32; weights that arrive quantised stay as they are.")]
     public string? ResidualType { get; set; }
 
+    [Option("compute-dtype", Default = "fp32", MetaValue = "fp32|fp16|bf16", HelpText = "What the products with frozen weights and of attention compute in, for GPUs (bf16: CUDA); adapters, norms, softmax and loss are fp32 in any case.")]
+    public string ComputeType { get; set; } = "fp32";
+
     [Option("factors", MetaValue = "FILE", HelpText = "Start from MODULE.A, .S, .B (and .Wr) of these safetensors files instead of an SVD.")]
     public IEnumerable<string> Factors { get; set; } = [];
 
@@ -144,6 +147,11 @@ internal sealed class BuildArtifactsVerb : VerbOptions
             throw new UsageException($"--residual-dtype {ResidualType}: --method full trains the weights themselves and leaves no residual to quantise.");
         if (ResidualType is "int8" or "int4" && format != ArtifactFormat.Ort)
             throw new UsageException($"--residual-dtype {ResidualType} needs --format ort: it was not tried on the official runtime 1.19.2.");
+        var compute = Choice.Of("compute-dtype", ComputeType, ("fp32", ElementType.Float32), ("fp16", ElementType.Float16), ("bf16", ElementType.BFloat16));
+        if (compute != ElementType.Float32 && Method == "full")
+            throw new UsageException($"--compute-dtype {ComputeType}: --method full trains the weights themselves, whose products stay fp32; leave it out.");
+        if (compute != ElementType.Float32 && format != ArtifactFormat.Ort)
+            throw new UsageException($"--compute-dtype {ComputeType} needs --format ort: the official runtime 1.19.2 runs on the processor, and does not scale the loss.");
         var optimizer = OfficialOptimizer(format);
         return new BuildOptions
         {
@@ -159,6 +167,7 @@ internal sealed class BuildArtifactsVerb : VerbOptions
                 Iterations = SvdIterations,
             },
             ResidualType = Choice.ResidualType(ResidualType),
+            ComputeType = compute,
             FactorFiles = [.. Factors],
             Recompute = Choice.Of("recompute", Recompute, ("none", Recomputation.None), ("layer", Recomputation.Layer)),
             Format = format,

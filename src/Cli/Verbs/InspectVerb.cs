@@ -189,7 +189,7 @@ internal sealed class InspectVerb : VerbOptions
         var artifacts = ArtifactSet.Open(Model, Verification.Full);
         var manifest = artifacts.Manifest;
         terminal.Result(string.Create(CultureInfo.InvariantCulture,
-            $"artifacts of {manifest.Source.FileName} ({manifest.Source.Family}): {manifest.Method}, rank {manifest.Rank}, {manifest.Targets.Count} targets, {manifest.ParameterCount:N0} trainable parameters, residual {manifest.ResidualType}, recompute {manifest.Recompute.ToString().ToLowerInvariant()}"));
+            $"artifacts of {manifest.Source.FileName} ({manifest.Source.Family}): {manifest.Method}, rank {manifest.Rank}, {manifest.Targets.Count} targets, {manifest.ParameterCount:N0} trainable parameters, residual {manifest.ResidualType}, products in {manifest.ComputeType ?? "f32"}, recompute {manifest.Recompute.ToString().ToLowerInvariant()}"));
         using var training = OnnxReader.Read(artifacts.PathOf(ArtifactFiles.TrainingModel));
         var plan = MemoryPlan.Of(training.Graph, [.. manifest.Parameters.Select(p => p.ElementCount)], Lengths());
         MemoryTable.Print(terminal, plan);

@@ -76,8 +76,8 @@ internal sealed class MergeVerb : VerbOptions
     private bool IsRequantized(ArtifactSet artifacts) => ElementType == "keep" && artifacts.Manifest.Targets.Any(t => t.ElementType is "u4" or "i4" or "u8" or "i8");
 
     // Largest difference of logits that --verify accepts, as a share of the largest logit: what float32 sums differ by, or some
-    // roundings of the narrowest type that a target is stored in or was stored in. Products with integers round their activations too.
-    private double Tolerance(ArtifactSet artifacts) => artifacts.Manifest.Targets.Select(t => t.ElementType).Append(ElementType).Max(t => t switch
+    // roundings of the narrowest type that a target is stored in, was stored in or is computed with. Products with integers round their activations too.
+    private double Tolerance(ArtifactSet artifacts) => artifacts.Manifest.Targets.Select(t => t.ElementType).Append(ElementType).Append(artifacts.Manifest.ComputeType ?? "f32").Max(t => t switch
     {
         "u4" or "i4" or "u8" or "i8" => 6e-2,
         "f16" or "fp16" => 1e-2,

@@ -102,6 +102,9 @@ internal sealed class TrainVerb : VerbOptions
     [Option("tf32", SetName = "new", HelpText = "Let CUDA multiply float32 in TF32 while training: faster, with 10 bits of mantissa. The regulariser stays in float32.")]
     public bool Tf32 { get; set; }
 
+    [Option("loss-scale", SetName = "new", MetaValue = "N", HelpText = "Artifacts of --compute-dtype fp16: factor on the loss to begin with, a power of two (default 65536); halved when gradients overflow, doubled after 2000 steps without.")]
+    public long? LossScale { get; set; }
+
     [Option("save-every", SetName = "new", Default = 0L, MetaValue = "STEPS", HelpText = "Steps between checkpoints; 0: only at the end.")]
     public long SaveEvery { get; set; }
 
@@ -159,8 +162,9 @@ internal sealed class TrainVerb : VerbOptions
         var loss = outcome.Loss is { } mean ? string.Create(CultureInfo.InvariantCulture, $", loss {mean:0.0000}") : "";
         var evaluated = outcome.EvalLoss is { } eval ? string.Create(CultureInfo.InvariantCulture, $", evaluation loss {eval:0.0000}") : "";
         var early = outcome.End == TrainingEnd.EarlyStopped ? $", ended by --early-stop {run.Record.Settings.Training.EarlyStop}" : "";
+        var scaled = outcome.LossScale is { } scale ? string.Create(CultureInfo.InvariantCulture, $", loss scale {scale} after {outcome.Overflows} overflows") : "";
         terminal.Result(string.Create(CultureInfo.InvariantCulture,
-            $"{run.Folder}: step {outcome.Step} of {outcome.TotalSteps} in {Terminal.Duration(outcome.Elapsed)}{loss}{evaluated}{early}, checkpoint {outcome.Checkpoint}"));
+            $"{run.Folder}: step {outcome.Step} of {outcome.TotalSteps} in {Terminal.Duration(outcome.Elapsed)}{loss}{evaluated}{early}{scaled}, checkpoint {outcome.Checkpoint}"));
         if (Json)
         {
             terminal.ResultJson(new
@@ -172,6 +176,8 @@ internal sealed class TrainVerb : VerbOptions
                 outcome.EvalLoss,
                 outcome.Checkpoint,
                 End = outcome.End.ToString().ToLowerInvariant(),
+                outcome.LossScale,
+                outcome.Overflows,
                 Seconds = outcome.Elapsed.TotalSeconds,
                 PeakMemoryBytes = Process.GetCurrentProcess().PeakWorkingSet64,
             });
@@ -261,6 +267,7 @@ internal sealed class TrainVerb : VerbOptions
             MaxGradNorm = MaxGradNorm,
             Schedule = Choice.Of("schedule", Schedule, ("cosine", ScheduleShape.Cosine), ("linear", ScheduleShape.Linear), ("constant", ScheduleShape.Constant)),
             Warmup = Warmup,
+            LossScale = LossScale,
             LossAverage = Choice.Of("loss-average", LossAverage, ("tokens", SorsaOrt.Trainer.LossAverage.Tokens), ("batches", SorsaOrt.Trainer.LossAverage.Batches)),
             SaveEvery = SaveEvery,
             Keep = Keep,

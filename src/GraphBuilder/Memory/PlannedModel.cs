@@ -25,8 +25,9 @@ public static class PlannedModel
             graph.MakeInitializer(site.Weight, Planned(type, [.. site.Weight.Constant!.Shape]));
             site.Weight.Type = new TensorType(type, site.Weight.Shape);
         }
-        Value[] parameters = [.. TrainableGraph.Adapt(prepared, targets, options).SelectMany(a => a.All)];
-        LossAndGradients.AddLoss(graph, prepared.Builder, graph.Outputs[0]);
+        var adapted = TrainableGraph.Adapt(prepared, targets, options);
+        Value[] parameters = [.. adapted.SelectMany(a => a.All)];
+        LossAndGradients.AddLoss(graph, prepared.Builder, graph.Outputs[0], options.ComputeType, MixedPrecision.Factors(graph, adapted));
         LossAndGradients.AddGradients(graph, prepared.Builder, parameters, options.Recompute);
         TiedWeights.LeaveUnpacked(graph);
         return MemoryPlan.Of(graph, [.. parameters.Select(p => lengths.BytesOf(p.Type)!.Value / sizeof(float))], lengths);
