@@ -217,6 +217,19 @@ public sealed class ContractTests(ContractTests.Fixture fixture) : IClassFixture
     }
 
     [Fact]
+    public void Demo_TakesAwayNothingThatIsNotItsOwn()
+    {
+        string[] mine = [_run.At("demo/mine.txt"), _run.At("demo/artifacts/mine.txt")];
+        Directory.CreateDirectory(_run.At("demo/artifacts"));
+        foreach (var file in mine.Append(_run.At("demo/artifacts/manifest.json")))
+            File.WriteAllText(file, "a note");
+
+        Sorsa.Run("demo", "--out", _run.At("demo"), "--force", "--threads", "1").Expect(2).Names("mine.txt");
+
+        Assert.All(mine, file => Assert.Equal("a note", File.ReadAllText(file)));
+    }
+
+    [Fact]
     public void Checkpoint_ThatIsNone_IsRefusedAsSuch()
     {
         Sorsa.Run("inspect", "--model", Path.Combine(_run.Run, "checkpoints")).ExpectRefusal().Names("manifest.json", "run.json");

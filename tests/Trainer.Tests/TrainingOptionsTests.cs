@@ -40,7 +40,7 @@ public sealed class TrainingOptionsTests
         };
 
         Assert.Equal(
-            "--epochs is 0, but must be above 0; --max-steps is 0, but must be at least 1; --batch-size is 0, but must be at least 1; "
+            "--epochs is 0, but must be above 0 and at most 1000000; --max-steps is 0, but must be at least 1; --batch-size is 0, but must be at least 1; "
             + "--accumulation is -1, but must be at least 1; --max-length is 1, but must be at least 2; --lr is NaN, but must be above 0; "
             + "--gamma is -1, but must be at least 0; --weight-decay is -0.5, but must be at least 0; the first of --betas is 1, but must be from 0 to below 1; "
             + "the second of --betas is 1.5, but must be from 0 to below 1; --eps is 1E-60, but must be above 0 as a 32-bit float; "

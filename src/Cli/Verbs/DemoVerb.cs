@@ -26,10 +26,10 @@ internal sealed class DemoVerb : VerbOptions
         var model = Path.Combine(sample, "model.onnx");
         var tokenizer = Path.Combine(sample, "tokenizer.model");
         string In(string name) => Path.Combine(Out, name);
-        Clear();
+        var replace = ReplacesEarlierDemo();
         var threads = Choice.Threads(Threads);
         var before = Evaluate(terminal, "before", model, sample, threads);
-        Step(terminal, "build-artifacts", new BuildArtifactsVerb { Model = model, Out = In("artifacts"), Rank = 16, Threads = threads });
+        Step(terminal, "build-artifacts", new BuildArtifactsVerb { Model = model, Out = In("artifacts"), Rank = 16, Threads = threads, Force = replace });
         Step(terminal, "train", new TrainVerb
         {
             Artifacts = In("artifacts"),
@@ -43,8 +43,9 @@ internal sealed class DemoVerb : VerbOptions
             LearningRate = 2e-3,
             Keep = 1,
             Threads = threads,
+            Force = replace,
         });
-        Step(terminal, "merge", new MergeVerb { Artifacts = In("artifacts"), Checkpoint = In("run"), Out = In("merged.onnx"), Verify = true, Threads = threads });
+        Step(terminal, "merge", new MergeVerb { Artifacts = In("artifacts"), Checkpoint = In("run"), Out = In("merged.onnx"), Verify = true, Threads = threads, Force = replace });
         var after = Evaluate(terminal, "after", In("merged.onnx"), sample, threads);
         terminal.Result("");
         terminal.Result("| model        | exact match on 200 new word problems |");
@@ -90,16 +91,13 @@ internal sealed class DemoVerb : VerbOptions
         return verb.LastCorrect;
     }
 
-    private void Clear()
+    // The steps replace what the earlier demo wrote; whatever else lies in the folder stays.
+    private bool ReplacesEarlierDemo()
     {
         if (!Directory.Exists(Out) || !Directory.EnumerateFileSystemEntries(Out).Any())
-            return;
+            return false;
         var isDemo = File.Exists(Path.Combine(Out, "artifacts", ArtifactFiles.Manifest));
-        if (!isDemo)
-            throw Taken();
-        if (!Force && Out != "artifacts/demo")
-            throw Taken();
-        Directory.Delete(Out, recursive: true);
+        return isDemo && (Force || Out == "artifacts/demo") ? true : throw Taken();
     }
 
     private OutputExistsException Taken() => new($"'{Out}' is not empty; give --force to replace an earlier demo, or choose another --out.");
