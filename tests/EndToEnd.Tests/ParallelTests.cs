@@ -67,7 +67,7 @@ public sealed class ParallelTests : IDisposable
     public void BadRow_IsToldOnce_WithExitCode2()
     {
         File.WriteAllText(_scratch["bad.jsonl"], """{"nothing":1}""" + "\n");
-        var refused = Ranks(2, [.. Train("refused", steps: 8), "--data", _scratch["bad.jsonl"]]).Expect(2);
+        var refused = Ranks(2, [.. Train("refused", steps: 8).Select(word => word == Paths.TinyMath("train.jsonl") ? _scratch["bad.jsonl"] : word)]).Expect(2);
         Assert.Equal(2, refused.Error.Split("sorsa: ").Length);
         Assert.Contains("line 1", refused.Error, StringComparison.Ordinal);
         Assert.False(Directory.Exists(_scratch["refused"]));
@@ -76,7 +76,7 @@ public sealed class ParallelTests : IDisposable
     [Fact]
     public void AccumulationThatCannotBeDivided_IsRefused()
     {
-        var refused = Ranks(2, [.. Train("refused", steps: 8), "--accumulation", "3"]).Expect(2);
+        var refused = Ranks(2, Train("refused", steps: 8, accumulation: 3)).Expect(2);
         Assert.Contains("--accumulation 3 cannot be divided among 2 ranks", refused.Error, StringComparison.Ordinal);
         Assert.False(Directory.Exists(_scratch["refused"]));
     }
@@ -89,10 +89,10 @@ public sealed class ParallelTests : IDisposable
         Assert.False(File.Exists(_scratch["merged.onnx"]));
     }
 
-    private string[] Train(string run, int steps) =>
+    private string[] Train(string run, int steps, int accumulation = 4) =>
     [
         "train", "--artifacts", _scratch["artifacts"], "--out", _scratch[run], "--tokenizer", Paths.TinyMath("tokenizer.model"), "--data", Paths.TinyMath("train.jsonl"),
-        "--eval-data", Paths.TinyMath("test.jsonl"), "--max-steps", $"{steps}", "--batch-size", "2", "--accumulation", "4", "--max-length", "128",
+        "--eval-data", Paths.TinyMath("test.jsonl"), "--max-steps", $"{steps}", "--batch-size", "2", "--accumulation", $"{accumulation}", "--max-length", "128",
         "--lr", "1e-3", "--save-every", "1", "--keep", "0", "--threads", "1", "--seed", "7",
     ];
 
