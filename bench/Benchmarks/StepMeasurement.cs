@@ -24,8 +24,8 @@ internal sealed record StepMeasurement
     /// <summary>The table, for people.</summary>
     public string ToText()
     {
-        var (wall, cpu) = (ForwardBackward.Wall + Update.Wall, ForwardBackward.Cpu + Update.Cpu);
-        var (rate, cpuRate) = (MatrixProduct.Gigaflops / Product.Wall, MatrixProduct.Gigaflops / Product.Cpu);
+        var (wall, tokensPerSecond, rate, _) = Summary;
+        var (cpu, cpuRate) = (ForwardBackward.Cpu + Update.Cpu, MatrixProduct.Gigaflops / Product.Cpu);
         var text = new StringBuilder();
         text.AppendLine($"{Title}, {Tokens} tokens, {Labels} labels; loss {LossSum / Labels:F6}");
         text.AppendLine($"{"",-34}{"clock",12}{"processor",12}");
@@ -33,9 +33,9 @@ internal sealed record StepMeasurement
         Line("  middle one", ForwardBackward.MedianWall, double.NaN, "F4");
         Line("optimizer and regulariser, s", Update.Wall, Update.Cpu, "F4");
         Line("  share of the step, %", 100 * Update.Wall / wall, 100 * Update.Cpu / cpu, "F1");
-        Line("tokens/s", Tokens / wall, Tokens / cpu, "F1");
+        Line("tokens/s", tokensPerSecond, Tokens / cpu, "F1");
         Line($"sgemm {MatrixProduct.Size}³, GFLOP/s", rate, cpuRate, "F1");
-        Line("tokens/s / GFLOP/s", Tokens / wall / rate, Tokens / cpu / cpuRate, "F3");
+        Line("tokens/s / GFLOP/s", tokensPerSecond / rate, Tokens / cpu / cpuRate, "F3");
         Line("share of the sgemm rate, %", 100 * Work.Compared / wall / rate, 100 * Work.Compared / cpu / cpuRate, "F1");
         Line("  with the adapters' products, %", 100 * (Work.Compared + Work.Adapters) / wall / rate, 100 * (Work.Compared + Work.Adapters) / cpu / cpuRate, "F1");
         text.AppendLine($"GFLOP: layers {Work.Layers:F2}, head {Work.Head:F2}, attention {Work.Attention:F2}, adapters {Work.Adapters:F2}");

@@ -78,14 +78,21 @@ public sealed class CheckpointStore
     }
 
     /// <summary>Opens what a user names: a run (its newest whole checkpoint) or one checkpoint folder (that one or an error).</summary>
-    public static Checkpoint OpenNamed(string path, ArtifactSet artifacts, out IReadOnlyList<string> warnings)
+    /// <param name="path">RUN or RUN/checkpoints/step-N.</param>
+    /// <param name="artifacts">What it was trained from.</param>
+    /// <param name="warn">Told in words of each damaged checkpoint that was passed over.</param>
+    public static Checkpoint OpenNamed(string path, ArtifactSet artifacts, Action<string>? warn = null)
     {
-        warnings = [];
-        if (Directory.Exists(path) && !Directory.Exists(Path.Combine(path, CheckpointFiles.Folder)) && !File.Exists(Path.Combine(path, CheckpointFiles.State)))
+        if (Directory.Exists(Path.Combine(path, CheckpointFiles.Folder)))
+        {
+            var newest = new CheckpointStore(path).OpenNewest(artifacts, out var warnings);
+            foreach (var warning in warnings)
+                warn?.Invoke(warning);
+            return newest;
+        }
+        if (Directory.Exists(path) && !File.Exists(Path.Combine(path, CheckpointFiles.State)))
             throw new ArtifactMismatchException(path, $"{Text.Quote(path)} is neither a run nor a whole checkpoint: it holds no {CheckpointFiles.Folder}/ and no {CheckpointFiles.State}; give RUN or RUN/checkpoints/step-N.");
-        return Directory.Exists(Path.Combine(path, CheckpointFiles.Folder))
-            ? new CheckpointStore(path).OpenNewest(artifacts, out warnings)
-            : Checkpoint.Open(path, artifacts);
+        return Checkpoint.Open(path, artifacts);
     }
 
     /// <summary>Removes all but the newest <paramref name="count"/> checkpoints; 0 keeps all. A checkpoint goes in one step: renamed, then deleted.</summary>

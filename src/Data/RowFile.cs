@@ -27,6 +27,9 @@ public sealed class RowFile : IDisposable
     /// <summary>What was wrong with the first row left out, or null.</summary>
     public string? FirstSkipped { get; private set; }
 
+    /// <summary>How many were left out and why, in words; null where none was.</summary>
+    public string? SkippedNote => SkippedCount == 0 ? null : $"{SkippedCount} bad rows of '{FilePath}' are skipped, {Count} are used; the first: {FirstSkipped}";
+
     /// <summary>SHA-256 of the file's bytes, in hexadecimal: a resumed run compares it.</summary>
     public string Fingerprint { get; private set; } = "";
 

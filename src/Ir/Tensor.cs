@@ -174,7 +174,11 @@ public sealed class InMemoryTensor : Tensor
     };
 
     // To nearest, ties to even; not for NaN.
-    private static ushort BFloat16(float value) => BitConverter.SingleToUInt32Bits(value) is var bits ? unchecked((ushort)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)) : default;
+    private static ushort BFloat16(float value)
+    {
+        var bits = BitConverter.SingleToUInt32Bits(value);
+        return unchecked((ushort)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16));
+    }
 
     /// <summary>A tensor over the bytes of <paramref name="values"/>.</summary>
     public static InMemoryTensor Of<T>(ElementType type, ReadOnlySpan<T> values, params long[] shape) where T : unmanaged =>

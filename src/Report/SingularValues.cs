@@ -19,7 +19,7 @@ public sealed record SingularValues(string Module, string Role, float[] Start, f
         if (artifacts.Manifest.Method != TrainingMethod.Sorsa)
             return [];
         using var start = artifacts.OpenParameters();
-        using var end = CheckpointStore.OpenNamed(runFolder, artifacts, out _);
+        using var end = CheckpointStore.OpenNamed(runFolder, artifacts);
         return [.. artifacts.Manifest.Targets.Select(t =>
             new SingularValues(t.Module, t.Role, start.ReadFloats(t.Module + ".S"), end.Parameters.ReadFloats(t.Module + ".S")))];
     }

@@ -53,8 +53,8 @@ internal sealed class TrainingData : IDisposable
     {
         foreach (var r in new[] { _rows, _evalRows })
         {
-            if (r is { SkippedCount: > 0 })
-                yield return $"{r.SkippedCount} bad rows of '{r.FilePath}' are skipped, {r.Count} are used; the first: {r.FirstSkipped}";
+            if (r?.SkippedNote is { } skipped)
+                yield return skipped;
         }
         if (_packingNote is not null)
             yield return _packingNote;

@@ -96,9 +96,9 @@ public sealed class CheckpointTests : IDisposable
             Assert.Equal(9, found.State.Step);
             Assert.Contains(damaged, Assert.Single(warnings), StringComparison.Ordinal);
         }
-        using (Checkpoint found = CheckpointStore.OpenNamed(_store.RunFolder, _artifacts, out _))
+        using (Checkpoint found = CheckpointStore.OpenNamed(_store.RunFolder, _artifacts))
             Assert.Equal(9, found.State.Step);
-        Assert.Throws<ArtifactMismatchException>(() => CheckpointStore.OpenNamed(_store.PathOf(10), _artifacts, out _));
+        Assert.Throws<ArtifactMismatchException>(() => CheckpointStore.OpenNamed(_store.PathOf(10), _artifacts));
         Directory.Delete(_store.PathOf(9), recursive: true);
         Assert.Contains(damaged, Assert.Throws<ArtifactMismatchException>(() => _store.OpenNewest(_artifacts, out _)).Message, StringComparison.Ordinal);
     }
@@ -167,8 +167,8 @@ public sealed class CheckpointTests : IDisposable
     {
         File.WriteAllText(_folder.At("file"), "");
         Assert.Contains("no checkpoint", Assert.Throws<ArtifactMismatchException>(() => _store.OpenNewest(_artifacts, out _)).Message, StringComparison.Ordinal);
-        Assert.Contains("it is a file", Assert.Throws<ArtifactMismatchException>(() => CheckpointStore.OpenNamed(_folder.At("file"), _artifacts, out _)).Message, StringComparison.Ordinal);
-        Assert.Contains("does not exist", Assert.Throws<ArtifactMismatchException>(() => CheckpointStore.OpenNamed(_folder.At("absent"), _artifacts, out _)).Message, StringComparison.Ordinal);
-        Assert.Contains("state.json", Assert.Throws<ArtifactMismatchException>(() => CheckpointStore.OpenNamed(_artifacts.Folder, _artifacts, out _)).Message, StringComparison.Ordinal);
+        Assert.Contains("it is a file", Assert.Throws<ArtifactMismatchException>(() => CheckpointStore.OpenNamed(_folder.At("file"), _artifacts)).Message, StringComparison.Ordinal);
+        Assert.Contains("does not exist", Assert.Throws<ArtifactMismatchException>(() => CheckpointStore.OpenNamed(_folder.At("absent"), _artifacts)).Message, StringComparison.Ordinal);
+        Assert.Contains("state.json", Assert.Throws<ArtifactMismatchException>(() => CheckpointStore.OpenNamed(_artifacts.Folder, _artifacts)).Message, StringComparison.Ordinal);
     }
 }

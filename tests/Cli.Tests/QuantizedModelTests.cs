@@ -50,7 +50,7 @@ public sealed class QuantizedModelTests(ITestOutputHelper output) : IDisposable
         Build(At("q.onnx"), "artifacts");
         Train("artifacts", "run");
         var artifacts = ArtifactSet.Open(At("artifacts"), Verification.Full);
-        using var newest = CheckpointStore.OpenNamed(At("run"), artifacts, out _);
+        using var newest = CheckpointStore.OpenNamed(At("run"), artifacts);
         if (damage == "no checkpoint")
             Sorsa.Run("merge", "--artifacts", At("artifacts"), "--out", At("merged.onnx")).Expect(0);
         else

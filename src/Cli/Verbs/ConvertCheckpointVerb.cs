@@ -31,9 +31,7 @@ internal sealed class ConvertCheckpointVerb : VerbOptions
 
     private (string Path, long Step) ToOfficial(ArtifactSet artifacts, Terminal terminal)
     {
-        using var checkpoint = CheckpointStore.OpenNamed(Checkpoint, artifacts, out var warnings);
-        foreach (var warning in warnings)
-            terminal.Note(warning);
+        using var checkpoint = CheckpointStore.OpenNamed(Checkpoint, artifacts, terminal.Note);
         using var file = new AtomicFile(Out, Force);
         OrtCheckpointConversion.Write(checkpoint, artifacts, file.Stream);
         file.Commit();

@@ -49,10 +49,7 @@ internal abstract class ModelVerbOptions : VerbOptions
         if (Model is not null)
             return OnnxLanguageModel.Open(Model, options, terminal.Note);
         var artifacts = ArtifactSet.Open(Artifacts!, Verification.Full);
-        IReadOnlyList<string> warnings = [];
-        using var checkpoint = Checkpoint is null ? null : CheckpointStore.OpenNamed(Checkpoint, artifacts, out warnings);
-        foreach (var warning in warnings)
-            terminal.Note(warning);
+        using var checkpoint = Checkpoint is null ? null : CheckpointStore.OpenNamed(Checkpoint, artifacts, terminal.Note);
         CheckpointStep = checkpoint?.State.Step;
         return ArtifactLanguageModel.Open(artifacts, checkpoint, options);
     }
@@ -100,8 +97,8 @@ internal sealed class EvaluateVerb : ModelVerbOptions
         var tokenizer = Tokenizer is null ? null : Data.Tokenizer.Load(Tokenizer);
         var template = Data.Template.Load(Template);
         using var file = RowFile.Open(DataFile, skipBadRows: SkipBadRows);
-        if (file.SkippedCount > 0)
-            terminal.Note($"{file.SkippedCount} bad rows of '{file.FilePath}' are skipped, {file.Count} are used; the first: {file.FirstSkipped}");
+        if (file.SkippedNote is { } skipped)
+            terminal.Note(skipped);
         using var model = OpenModel(terminal);
         var options = new EvaluationOptions { BatchSize = BatchSize, Limit = Limit, MaxLength = MaxLength, MaxTokens = MaxTokens };
         return metric is not null

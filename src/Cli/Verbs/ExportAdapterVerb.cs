@@ -32,9 +32,7 @@ internal sealed class ExportAdapterVerb : VerbOptions
         if (NoBase && format != AdapterFormat.OnnxAdapter)
             throw new UsageException($"--no-base says nothing to --format {Format}: only onnx_adapter comes with a model.");
         var artifacts = ArtifactSet.Open(Artifacts, Verification.Full);
-        using var checkpoint = CheckpointStore.OpenNamed(Checkpoint, artifacts, out var warnings);
-        foreach (var warning in warnings)
-            terminal.Note(warning);
+        using var checkpoint = CheckpointStore.OpenNamed(Checkpoint, artifacts, terminal.Note);
         var report = AdapterExporter.Export(artifacts, checkpoint, format, Out, !NoBase, Force);
         terminal.Result($"{string.Join(", ", report.Files.Select(f => Path.GetRelativePath(".", f)))}: {report.Targets} deltas of rank {report.Rank}");
         if (report.LeftOut > 0)

@@ -38,10 +38,7 @@ internal sealed class MergeVerb : VerbOptions
         var type = Choice.Of<ElementType?>("dtype", ElementType, ("keep", null), ("fp32", Ir.ElementType.Float32), ("fp16", Ir.ElementType.Float16), ("bf16", Ir.ElementType.BFloat16));
         var threads = Choice.Threads(Threads);
         var artifacts = ArtifactSet.Open(Artifacts, Verification.Full);
-        IReadOnlyList<string> warnings = [];
-        using var checkpoint = Checkpoint is null ? null : CheckpointStore.OpenNamed(Checkpoint, artifacts, out warnings);
-        foreach (var warning in warnings)
-            terminal.Note(warning);
+        using var checkpoint = Checkpoint is null ? null : CheckpointStore.OpenNamed(Checkpoint, artifacts, terminal.Note);
         (double Difference, double Scale)? verified = null;
         var report = ModelMerger.Merge(artifacts, checkpoint, Out, type, Force, Verify ? path => verified = Compare(terminal, artifacts, checkpoint, path, threads) : null, threads);
         PrintCosts(terminal, report.Requantized);
