@@ -4,8 +4,8 @@ namespace SorsaOrt.GraphBuilder;
 
 /// <summary>Computes cheap values again for the backward pass, where that keeps fewer of them: SiLU·up from gate and up, normalised tokens from the tokens.</summary>
 /// <remarks>
-/// A region is a chain of elementwise operators in one shape, a normalisation, or a Cast. Its copy reads the region's starts behind the gate of
-/// <see cref="LayersAgain"/>: it cannot run before the gradient at the region's end is there, nor be merged with the original. Nodes that this
+/// A region is a chain of elementwise operators in one shape, a normalisation, or a Cast. Its copy reads the region's starts behind the
+/// gradient at the region's end (<see cref="OpBuilder.Behind"/>): it cannot run before that is there, nor be merged with the original. Nodes that this
 /// gradient itself depends on keep reading the original.
 /// </remarks>
 internal static class ElementwiseAgain
@@ -54,7 +54,7 @@ internal static class ElementwiseAgain
             var saved = late.Select(v => Viewed(v.Value)).Distinct().Where(v => !kept.Contains(v)).Sum(v => v.ElementType.BitSize());
             if (saved <= region.Starts.Where(s => !IsKept(s)).Sum(s => s.ElementType.BitSize()))
                 continue;
-            var copies = region.Starts.ToDictionary(s => s, s => LayersAgain.Gate(op, s, gradient));
+            var copies = region.Starts.ToDictionary(s => s, s => op.Behind(s, gradient));
             foreach (var node in LayersAgain.Needed(region.Nodes, late.Select(v => v.Value)))
                 LayersAgain.Copy(op, node, copies);
             foreach (var (value, uses) in late)

@@ -4,9 +4,8 @@ namespace SorsaOrt.GraphBuilder;
 
 /// <summary>Builds the inside of each layer again for the backward pass, so that only the values at the borders stay from the forward pass.</summary>
 /// <remarks>
-/// The copies read the layer's first value through Reshape(x, Shape(g)), where g is the gradient that arrives at the layer's end, in the
-/// same shape: no byte is moved, but ONNX Runtime can neither merge the copies with the originals (common subexpressions) nor run them
-/// before g is there. Everything from outside the layer (weights, parameters, masks, rotary tables) is read as it is.
+/// The copies read the layer's first value behind the gradient that arrives at the layer's end (<see cref="OpBuilder.Behind"/>): ONNX Runtime can
+/// neither merge them with the originals (common subexpressions) nor run them before that is there. Everything from outside the layer (weights, parameters, masks, rotary tables) is read as it is.
 /// </remarks>
 internal static class LayersAgain
 {
@@ -28,7 +27,7 @@ internal static class LayersAgain
             var late = inside.Where(v => v.Uses.Any(u => !forward.Contains(u.Node))).ToList();
             if (late.Count == 0 || !gradients.TryGetValue(segment.End, out var gradient))
                 continue;
-            var copies = new Dictionary<Value, Value> { [segment.Start] = Gate(op, segment.Start, gradient) };
+            var copies = new Dictionary<Value, Value> { [segment.Start] = op.Behind(segment.Start, gradient) };
             foreach (var node in Needed(segment.Nodes, late))
                 Copy(op, node, copies);
             foreach (var value in late.Where(copies.ContainsKey))
@@ -39,14 +38,6 @@ internal static class LayersAgain
             count++;
         }
         return count;
-    }
-
-    /// <summary>A value with the bits of <paramref name="start"/> that does not exist before <paramref name="gradient"/>, of the same shape, does.</summary>
-    public static Value Gate(OpBuilder op, Value start, Value gradient)
-    {
-        var gated = op.Reshape(start, op.ShapeOf(gradient));
-        gated.Type = start.Type;
-        return gated;
     }
 
     /// <summary>Those of <paramref name="nodes"/>, in graph order, that the late values come from. Random nodes keep their first result.</summary>

@@ -128,6 +128,15 @@ public sealed class OpBuilder
         return result;
     }
 
+    /// <summary>A value with the bits of <paramref name="x"/> that does not exist before <paramref name="gate"/>, of the same shape, does.</summary>
+    /// <remarks>Reshape(x, Shape(gate)): no byte is moved, but ONNX Runtime can neither run what reads it earlier nor merge that with what reads x itself.</remarks>
+    public Value Behind(Value x, Value gate)
+    {
+        var result = Reshape(x, ShapeOf(gate));
+        result.Type = x.Type;
+        return result;
+    }
+
     /// <summary>The shape as a rank-1 tensor of 64-bit integers.</summary>
     public Value ShapeOf(Value x) => Emit("Shape", [x]);
 

@@ -192,21 +192,28 @@ public sealed class ReverseModeTests
     }
 
     [Theory]
-    [InlineData(4)]
-    [InlineData(2)]
-    public void Softmax_InAttentionSumsOverTheHeadsWidthInsteadOfTheKeys(long keyHeads)
+    [InlineData(4, ElementType.Float32)]
+    [InlineData(2, ElementType.Float32)]
+    [InlineData(4, ElementType.Float16)]
+    [InlineData(2, ElementType.BFloat16)]
+    public void Softmax_InAttentionSumsOverTheHeadsWidthInsteadOfTheKeys(long keyHeads, ElementType products)
     {
         const long Heads = 4, Width = 6;
         var (batch, length) = (Dim.Symbol("batch"), Dim.Symbol("length"));
         var x = _op.Graph.AddInput("scores", new TensorType(ElementType.Float32, [batch, Heads, length, length]));
-        var v = _op.Graph.AddInput("v", new TensorType(ElementType.Float32, [batch, keyHeads, length, Width]));
-        var weights = _op.Softmax(x, -1);
+        var v = _op.Graph.AddInput("v", new TensorType(products, [batch, keyHeads, length, Width]));
+        var softmax = _op.Softmax(x, -1);
+        var weights = _op.Cast(softmax, products);
         var context = keyHeads == Heads ? _op.MatMul(weights, v) : _op.Reshape(_op.MatMul(_op.Reshape(weights, 0, keyHeads, -1, 0), v), 0, Heads, -1, Width);
         var joined = _op.Reshape(_op.Transpose(context, 0, 2, 1, 3), 0, 0, Heads * Width);
         var before = _op.Graph.Nodes.Count;
         ReverseMode.Differentiate(_op.Graph, Sum(_op.Mul(joined, joined)), [x, v]);
         var sum = Assert.Single(_op.Graph.Nodes.Skip(before), n => n.Is("ReduceSum") && n.Int("keepdims", 1) == 1);
         Assert.Equal([batch, length, Dim.Of(Heads), Dim.Of(Width)], sum.Inputs[0]!.Shape!);
+        Assert.Equal(ElementType.Float32, sum.Inputs[0]!.ElementType);
+        // Of narrow products the narrow weights are kept, not those of softmax beside them.
+        if (products != ElementType.Float32)
+            Assert.Equal(weights, Assert.Single(softmax.Uses).Node.Output);
     }
 
     private static bool Close(double a, double b) => Math.Abs(a - b) < 1e-12;

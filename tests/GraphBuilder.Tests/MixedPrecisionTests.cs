@@ -151,9 +151,9 @@ public sealed class MixedPrecisionTests(ITestOutputHelper output)
         Assert.InRange(model.Graph.Nodes.Count(n => n.OpType is "Gemm" or "MatMul" or "FusedMatMul" && n.Output.ElementType == ElementType.Float16), 15 * Layers, int.MaxValue);
     }
 
-    /// <summary>Of each attention's probabilities float32 stays, and is cast again; of what adapters read float16. Were both kept, it would be more than in float32.</summary>
+    /// <summary>Of each attention's probabilities and of what adapters read float16 stays; the residual stream and the loss are what is left in float32.</summary>
     [Fact]
-    public void Activations_TakeNoMoreThanInFloat32()
+    public void Activations_TakeMuchLessThanInFloat32()
     {
         using var folder = new TemporaryFolder();
         new RandomLlama { Layers = 8 }.Write(folder.At("model.onnx"));
@@ -165,7 +165,7 @@ public sealed class MixedPrecisionTests(ITestOutputHelper output)
         }
         var (wide, narrow) = (Peak(ElementType.Float32), Peak(ElementType.Float16));
         output.WriteLine($"{wide >> 10} KB in float32, {narrow >> 10} KB in float16: {(double)narrow / wide:0.000}");
-        Assert.InRange((double)narrow / wide, 0.3, 1);
+        Assert.InRange((double)narrow / wide, 0.5, 0.8);
     }
 
     private static ArtifactSet Build(string folder, ElementType type, AdapterMethod method = AdapterMethod.Sorsa, Recomputation recompute = Recomputation.None, ElementType? residual = null)

@@ -11,18 +11,25 @@ internal static class SoftmaxRules
     /// <remarks>
     /// A row that is masked whole gives NaN. Exporters hide it behind Where(IsNaN(Y), 0, Y), whose result then stands for Y:
     /// dY is 0 in such a row, but 0·NaN would not be. In attention the sum is taken of the context: <see cref="SumOverContext"/>.
+    /// Where all that reads Y is a Cast to a narrower type, Y is widened from that again, so that of the two the narrow one is kept.
     /// </remarks>
     private static IReadOnlyList<Value?> Softmax(GradientContext g, Node node, Value dY)
     {
         var (op, y) = (g.Op, WithoutNaN(node.Output));
         var axis = g.Axis(node, y, -1);
-        var sum = axis == g.Rank(y) - 1 ? SumOverContext(g, y, BeforeCleaning(y, dY)) : null;
+        var (read, dRead) = (y, BeforeCleaning(y, dY));
+        if (BeforeWidening(dRead) is { } narrow && CastOf(y, narrow.ElementType) is { } cast)
+        {
+            (read, dRead) = (cast, narrow);
+            y = op.Cast(op.Behind(read, narrow), y.ElementType);
+        }
+        var sum = axis == g.Rank(y) - 1 ? SumOverContext(g, read, dRead, y) : null;
         return [op.Mul(y, op.Sub(dY, sum ?? op.ReduceSum(op.Mul(dY, y), keepDims: true, axis)))];
     }
 
-    /// <summary>Σⱼ dYᵢⱼ·Yᵢⱼ = Σ dOᵢ·Oᵢ where O = Y·V and dY = dO·Vᵀ: a sum over the width of a head instead of all keys; null where dY comes from elsewhere.</summary>
+    /// <summary>Σⱼ dYᵢⱼ·Yᵢⱼ = Σ dOᵢ·Oᵢ where O = Y·V and dY = dO·Vᵀ: a sum over the width of a head instead of all keys, in the type and rows of <paramref name="like"/>; null where dY comes from elsewhere.</summary>
     /// <remarks>Taken as late in the forward pass as rows stay whole, after heads have moved behind tokens: that value is kept for the output projection anyway.</remarks>
-    private static Value? SumOverContext(GradientContext g, Value y, Value dY)
+    private static Value? SumOverContext(GradientContext g, Value y, Value dY, Value like)
     {
         var op = g.Op;
         if (BeforeReshapes(dY).Producer is not { } back || !back.Is("MatMul") || back.Inputs[1]!.Producer is not { } turn || !turn.Is("Transpose") || !SwapsLastAxes(turn)
@@ -38,8 +45,9 @@ internal static class SoftmaxRules
             else
                 break;
         }
-        var sum = op.ReduceSum(op.Mul(dO, o), keepDims: true, g.Rank(o) - 1);
-        return g.RowsLike(turned is null ? sum : op.Transpose(sum, turned), y);
+        var wide = Wide(op, o, like.ElementType);
+        var sum = op.ReduceSum(op.Mul(Wide(op, dO, like.ElementType), wide), keepDims: true, g.Rank(o) - 1);
+        return g.RowsLike(turned is null ? sum : op.Transpose(sum, turned), like);
     }
 
     /// <summary>Y = log softmax X gives dX = dY − exp(Y)·Σ dY.</summary>
@@ -61,6 +69,15 @@ internal static class SoftmaxRules
     // The gradient of y where dY is that with zeros where y hides a NaN: y is 0 there, so that their product is the same.
     private static Value BeforeCleaning(Value y, Value dY) => y.Producer is { } cleaning && cleaning.Is("Where") && dY.Producer is { } zeroing && zeroing.Is("Where")
         && zeroing.Inputs[0] == cleaning.Inputs[0] && GradientContext.Number(zeroing.Inputs[1]) == 0 ? zeroing.Inputs[2]! : dY;
+
+    // x in that type: as it was before a Cast narrowed it, or as a Cast has it already, or cast.
+    private static Value Wide(OpBuilder op, Value x, ElementType type) => x.Producer is { } narrowing && narrowing.Is("Cast") && narrowing.Inputs[0]!.ElementType == type ? narrowing.Inputs[0]!
+        : CastOf(x, type) ?? op.Cast(x, type);
+
+    private static Value? CastOf(Value x, ElementType type) => x.Uses.Select(u => u.Node).FirstOrDefault(n => n.Is("Cast") && n.Output.ElementType == type)?.Output;
+
+    // What a Cast to a wider type reads; null where x is none.
+    private static Value? BeforeWidening(Value x) => x.Producer is { } cast && cast.Is("Cast") && cast.Inputs[0] is { } from && from.ElementType.IsFloat() && from.ElementType.BitSize() < x.ElementType.BitSize() ? from : null;
 
     private static Value BeforeReshapes(Value x) => x.Producer is { } node && KeepsRows(node) ? BeforeReshapes(node.Inputs[0]!) : x;
 
