@@ -1,4 +1,5 @@
 using SorsaOrt.Engines;
+using SorsaOrt.GraphBuilder;
 using SorsaOrt.Ir;
 
 namespace SorsaOrt.Cli;
@@ -24,6 +25,15 @@ internal static class Choice
     /// <summary>The element type that --residual-dtype names; null where it is left out.</summary>
     public static ElementType? ResidualType(string? text) => text is null ? null : Of("residual-dtype", text, ("fp32", ElementType.Float32), ("fp16", ElementType.Float16), ("bf16", ElementType.BFloat16),
         ("int8", ElementType.Int8), ("int4", ElementType.Int4));
+
+    /// <summary>The element type that --compute-dtype names.</summary>
+    /// <exception cref="UsageException">It names none, or a narrow one for a method without frozen weights.</exception>
+    public static ElementType ComputeType(string text, AdapterMethod method)
+    {
+        var type = Of("compute-dtype", text, ("fp32", ElementType.Float32), ("fp16", ElementType.Float16), ("bf16", ElementType.BFloat16));
+        return type == ElementType.Float32 || method != AdapterMethod.Full ? type
+            : throw new UsageException($"--compute-dtype {text}: --method full trains the weights themselves, whose products stay fp32; leave it out.");
+    }
 
     /// <summary>The device that <paramref name="text"/> names.</summary>
     /// <exception cref="UsageException">It names none, or one that this build does not hold: a bad option, not a failure of the work.</exception>

@@ -38,6 +38,7 @@ public sealed class MemoryPlanTests
     [Theory]
     [InlineData("--rank", "100000", "--rank")]
     [InlineData("--rank", "0", "--rank")]
+    [InlineData("--compute-dtype", "fp8", "fp32, fp16, bf16")]
     [InlineData("--targets", "no_such_proj", "no_such_proj")]
     [InlineData("--batch-size", "0", "--batch-size")]
     [InlineData("--label-share", "1.5", "--label-share")]

@@ -52,7 +52,25 @@ public sealed class MixedPrecisionTests(ITestOutputHelper output)
         }
         var merged = Sorsa.Run("merge", "--artifacts", scratch["fp16"], "--checkpoint", scratch["narrow"], "--out", scratch["merged.onnx"], "--verify").Expect(0);
         output.WriteLine(merged.Out);
-        Assert.Contains("products in f16", Sorsa.Run("inspect", "--model", scratch["fp16"]).Expect(0).Out, StringComparison.Ordinal);
+        var built = Sorsa.Run("inspect", "--model", scratch["fp16"], "--json").Expect(0);
+        Assert.Contains("products in f16", built.Out, StringComparison.Ordinal);
+        // Before anything is built, the model's plan is that of its artifacts.
+        var planned = Sorsa.Run("inspect", "--model", Goldens.Model, "--rank", "8", "--compute-dtype", "fp16", "--residual-dtype", "fp16", "--json").Expect(0).Json;
+        Assert.Equal(built.Json.GetProperty("memory").GetRawText(), planned.GetProperty("memory").GetRawText());
+    }
+
+    [Fact]
+    public void Compare_BuildsEveryMethodWithIt()
+    {
+        using var scratch = new ScratchFolder();
+        Goldens.WriteRows(scratch["rows.jsonl"]);
+        File.WriteAllText(scratch["build.json"], """{"compute-dtype": "fp16", "residual-dtype": "fp16"}""");
+        File.WriteAllText(scratch["train.json"], """{"max-steps": 1, "batch-size": 2, "accumulation": 1, "max-length": 48}""");
+        string[] Compare(string methods, string output) => ["compare", "--model", Goldens.Model, "--data", scratch["rows.jsonl"], "--eval-data", scratch["rows.jsonl"], "--out", scratch[output],
+            "--rank", "4", "--methods", methods, "--lr", "1e-3", "--build-config", scratch["build.json"], "--train-config", scratch["train.json"]];
+        Sorsa.Run(Compare("sorsa,pissa", "compared")).Expect(0);
+        Assert.All((string[])["sorsa", "pissa"], method => Assert.Equal("f16", ArtifactSet.Open(scratch[$"compared/{method}-lr0.001-seed0/artifacts"], Verification.Sizes).Manifest.ComputeType));
+        Assert.Contains("--method full", Sorsa.Run(Compare("full", "refused")).Expect(2).Error, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -147,9 +147,8 @@ internal sealed class BuildArtifactsVerb : VerbOptions
             throw new UsageException($"--residual-dtype {ResidualType}: --method full trains the weights themselves and leaves no residual to quantise.");
         if (ResidualType is "int8" or "int4" && format != ArtifactFormat.Ort)
             throw new UsageException($"--residual-dtype {ResidualType} needs --format ort: it was not tried on the official runtime 1.19.2.");
-        var compute = Choice.Of("compute-dtype", ComputeType, ("fp32", ElementType.Float32), ("fp16", ElementType.Float16), ("bf16", ElementType.BFloat16));
-        if (compute != ElementType.Float32 && Method == "full")
-            throw new UsageException($"--compute-dtype {ComputeType}: --method full trains the weights themselves, whose products stay fp32; leave it out.");
+        var method = Choice.Of("method", Method, ("sorsa", AdapterMethod.Sorsa), ("pissa", AdapterMethod.Pissa), ("lora", AdapterMethod.Lora), ("full", AdapterMethod.Full));
+        var compute = Choice.ComputeType(ComputeType, method);
         if (compute != ElementType.Float32 && format != ArtifactFormat.Ort)
             throw new UsageException($"--compute-dtype {ComputeType} needs --format ort: the official runtime 1.19.2 runs on the processor, and does not scale the loss.");
         var optimizer = OfficialOptimizer(format);
@@ -157,7 +156,7 @@ internal sealed class BuildArtifactsVerb : VerbOptions
         {
             ModelPath = Model,
             OutputFolder = Out,
-            Method = Choice.Of("method", Method, ("sorsa", AdapterMethod.Sorsa), ("pissa", AdapterMethod.Pissa), ("lora", AdapterMethod.Lora), ("full", AdapterMethod.Full)),
+            Method = method,
             Rank = Rank,
             Alpha = Alpha,
             Targets = Targets ?? TargetSelection.Default,

@@ -55,6 +55,9 @@ internal sealed class InspectVerb : VerbOptions
     [Option("residual-dtype", MetaValue = "fp32|fp16|bf16|int8|int4", HelpText = "Memory plan of a model: how the frozen residual is stored. Default: fp32; weights that arrive quantised stay as they are.")]
     public string? ResidualType { get; set; }
 
+    [Option("compute-dtype", Default = "fp32", MetaValue = "fp32|fp16|bf16", HelpText = "Memory plan of a model: what the products with frozen weights and of attention compute in.")]
+    public string ComputeType { get; set; } = "fp32";
+
     public override string? Subject => Model.Length > 0 ? Model : null;
 
     public override int Run(Terminal terminal)
@@ -161,6 +164,7 @@ internal sealed class InspectVerb : VerbOptions
             Targets = targets,
             Rank = Rank ?? Math.Min(128, TargetSelection.Select(prepared.Sites, targets).Min(t => Math.Min(t.In, t.Out))),
             ResidualType = Choice.ResidualType(ResidualType),
+            ComputeType = Choice.ComputeType(ComputeType, method),
             Recompute = Choice.Of("recompute", Recompute, ("none", Recomputation.None), ("layer", Recomputation.Layer)),
         };
     }
