@@ -32,6 +32,37 @@ public sealed class ParallelTests : IDisposable
         }
     }
 
+    /// <summary>Float16 gradients of a row with few labels overflow at scales that those of one with many do not: in the end one rank alone sees it, the first or the last.</summary>
+    [Theory]
+    [InlineData("few", "many")]
+    [InlineData("many", "few")]
+    public void OverflowOnOneRank_RepeatsTheStepOnAll(string first, string second)
+    {
+        const long Scale = 1L << 40;
+        Sorsa.Run("build-artifacts", "--model", Goldens.Model, "--out", _scratch["fp16"], "--rank", "4", "--compute-dtype", "fp16", "--residual-dtype", "fp16").Expect(0);
+        WriteRow("few", labels: 2);
+        WriteRow("many", labels: 39);
+        File.WriteAllLines(_scratch["both.jsonl"], [.. File.ReadLines(_scratch[first + ".jsonl"]), .. File.ReadLines(_scratch[second + ".jsonl"])]);
+        string[] Train(string rows, string run, int accumulation) =>
+        [
+            "train", "--artifacts", _scratch["fp16"], "--out", _scratch[run], "--data", _scratch[rows + ".jsonl"], "--no-shuffle", "--max-steps", "3", "--batch-size", "1",
+            "--accumulation", $"{accumulation}", "--loss-average", "batches", "--max-length", "48", "--lr", "1e-3", "--warmup", "0", "--threads", "1", "--loss-scale", $"{Scale}",
+        ];
+        long Overflows(string run) => Goldens.Steps(_scratch[run])[0].GetProperty("overflows").GetInt64();
+        foreach (var row in (string[])["few", "many"])
+            Sorsa.Run(Train(row, row + "-alone", 1)).Expect(0);
+        Assert.True(Overflows("few-alone") > Overflows("many-alone"), $"{Overflows("few-alone")} and {Overflows("many-alone")} overflows: on no rank alone");
+
+        Ranks(1, Train("both", "one", 2)).Expect(0);
+        Ranks(2, Train("both", "two", 2)).Expect(0);
+        AssertSameLosses("one", "two");
+        // A mean over two micro-batches has half the gradients of each.
+        Assert.Equal(Overflows("few-alone") - 1, Overflows("two"));
+        Assert.All(Goldens.Steps(_scratch["one"]).Zip(Goldens.Steps(_scratch["two"])), lines => Assert.Equal(State(lines.First), State(lines.Second)));
+
+        static (long, long) State(JsonElement line) => (line.GetProperty("loss_scale").GetInt64(), line.GetProperty("overflows").GetInt64());
+    }
+
     /// <summary>Killed at its third checkpoint, the way a machine goes down; then it goes on with another number of ranks.</summary>
     [Theory]
     [InlineData(2, 1)]
@@ -87,6 +118,12 @@ public sealed class ParallelTests : IDisposable
         var refused = Ranks(2, "merge", "--artifacts", _scratch["artifacts"], "--out", _scratch["merged.onnx"]).Expect(2);
         Assert.Contains("without mpirun", refused.Error, StringComparison.Ordinal);
         Assert.False(File.Exists(_scratch["merged.onnx"]));
+    }
+
+    private void WriteRow(string name, int labels)
+    {
+        int[] ids = [.. Enumerable.Range(0, 40).Select(i => 1 + i * 37 % 499)];
+        File.WriteAllText(_scratch[name + ".jsonl"], JsonSerializer.Serialize(new { input_ids = ids, labels = ids.Select((id, i) => i < ids.Length - labels ? -100 : id) }) + "\n");
     }
 
     private string[] Train(string run, int steps, int accumulation = 4) =>
