@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using System.Security.Cryptography;
 using System.Text.Json;
 using SorsaOrt.Artifacts;
 using SorsaOrt.Engines;
@@ -100,6 +101,49 @@ public sealed class OfficialRuntimeTests
         Assert.False(Directory.Exists(scratch["run"]));
     }
 
+    /// <summary>To an engine that is absent: refused, and the run is as it was. From it: goes on with the plain engine, to the same bytes. Through the official file and back: also.</summary>
+    [Fact]
+    public void Run_IsResumedWithTheOtherEngine_OrLeftAsItWas()
+    {
+        using var scratch = new ScratchFolder();
+        Sorsa.Run("build-artifacts", "--model", Goldens.Model, "--out", scratch["artifacts"], "--rank", "4", "--format", "both").Expect(0);
+        WriteRows(scratch["rows.jsonl"]);
+        Sorsa.Run([.. TrainOptions(scratch, accumulation: 1), "--gamma", "0.004", "--save-every", $"{Steps / 2}", "--no-pack-weights"]).Expect(0);
+        var (half, whole) = (Path.Combine(scratch["run"], "checkpoints", $"step-{Steps / 2}"), Path.Combine(scratch["run"], "checkpoints", $"step-{Steps}"));
+        var end = Files(whole);
+        Directory.Delete(whole, recursive: true);
+
+        RefuseOfficialEngine("--engine", "ort-training");
+        Sorsa.Run("convert-checkpoint", "--artifacts", scratch["artifacts"], "--checkpoint", half, "--out", scratch["official"]).Expect(0);
+        Directory.Delete(half, recursive: true);
+        Sorsa.Run("convert-checkpoint", "--artifacts", scratch["artifacts"], "--checkpoint", scratch["official"], "--out", scratch["run"]).Expect(0);
+        Sorsa.Run("train", "--resume", scratch["run"]).Expect(0);
+        Assert.Equal(end, Files(whole));
+
+        // The same run, had it been begun with the other engine.
+        Directory.Delete(whole, recursive: true);
+        var record = RunRecord.Read(scratch["run"]);
+        record = record with { Settings = record.Settings with { Engine = RunSettings.OrtTraining } };
+        record.Write(scratch["run"]);
+        var state = Path.Combine(half, CheckpointFiles.State);
+        File.WriteAllBytes(state, SealedJson.Serialize(Checkpoint.ReadState(state) with { Options = record.ToOptions() }));
+        RefuseOfficialEngine();
+        var resumed = Sorsa.Run("train", "--resume", scratch["run"], "--engine", "ort").Expect(0);
+        Assert.Contains("begun with --engine ort-training and goes on with ort", resumed.Error, StringComparison.Ordinal);
+        Assert.Equal(Enumerable.Range(1, Steps), Goldens.Steps(scratch["run"]).Select(l => l.GetProperty("step").GetInt32()));
+        foreach (var name in (string[])[CheckpointFiles.Parameters, CheckpointFiles.Optimizer])
+            Assert.Equal(end[name], Files(whole)[name]);
+
+        void RefuseOfficialEngine(params string[] more)
+        {
+            var before = Files(scratch["run"]);
+            var refused = Sorsa.Run(["train", "--resume", scratch["run"], .. more]).Expect(2);
+            Assert.Contains("--engine ort-training", refused.Error, StringComparison.Ordinal);
+            Assert.Contains("Microsoft.ML.OnnxRuntime.Training 1.19.2", refused.Error, StringComparison.Ordinal);
+            Assert.Equal(before, Files(scratch["run"]));
+        }
+    }
+
     [Fact]
     public void Checkpoint_IsWellFormedToTheIndependentReader()
     {
@@ -122,6 +166,10 @@ public sealed class OfficialRuntimeTests
         Assert.NotEqual(0, refused.ExitCode);
         Assert.Contains("--format both", refused.Error, StringComparison.Ordinal);
     }
+
+    // Every file below a folder, as text that can be compared.
+    private static Dictionary<string, string> Files(string folder) => Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories)
+        .ToDictionary(f => Path.GetRelativePath(folder, f), f => Convert.ToHexString(SHA256.HashData(File.ReadAllBytes(f))));
 
     private static string[] TrainOptions(ScratchFolder scratch, int accumulation) =>
     [
