@@ -148,6 +148,10 @@ public sealed class MixedPrecisionTests(ITestOutputHelper output)
         FewSteps.Of(Of("wide", ElementType.Float32).Folder).Near(FewSteps.Of(narrow.Folder), losses: 2e-3, gradients: 1e-2, output);
         using var model = Training(narrow);
         Assert.All(model.Graph.Nodes.Where(n => AlwaysWide.Contains(n.OpType)), n => Assert.DoesNotContain(ElementType.Float16, n.Inputs.OfType<Value>().Select(v => v.ElementType)));
+        // Of softmax the 16 bits are kept for the backward pass, and nothing else in its shape: neither its own result nor which of it was NaN.
+        var attention = model.Graph.Nodes.Where(n => n.Is("Softmax")).ToList();
+        Assert.Equal(Layers, attention.Count);
+        Assert.All(attention, n => Assert.True(IsNarrowedAlone(n.Output), n.ToString()));
         Assert.InRange(model.Graph.Nodes.Count(n => n.OpType is "Gemm" or "MatMul" or "FusedMatMul" && n.Output.ElementType == ElementType.Float16), 15 * Layers, int.MaxValue);
     }
 
@@ -180,6 +184,9 @@ public sealed class MixedPrecisionTests(ITestOutputHelper output)
         ShapeInference.Infer(model.Graph);
         return model;
     }
+
+    private static bool IsNarrowedAlone(Value value) => value.Uses.All(u => u.Node.Is("Cast") ? u.Node.Output.ElementType == ElementType.Float16
+        : u.Node.Is("Shape") || u.Node.OpType is "IsNaN" or "Where" or "Reshape" && IsNarrowedAlone(u.Node.Output));
 
     private static Value Stored(Value value)
     {

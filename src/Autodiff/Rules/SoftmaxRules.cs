@@ -9,16 +9,17 @@ internal static class SoftmaxRules
 
     /// <summary>Y = softmax X gives dX = Y·(dY − Σ dY·Y).</summary>
     /// <remarks>
-    /// A row that is masked whole gives NaN. Exporters hide it behind Where(IsNaN(Y), 0, Y), whose result then stands for Y:
-    /// dY is 0 in such a row, but 0·NaN would not be. In attention the sum is taken of the context: <see cref="SumOverContext"/>.
+    /// A row that is masked whole gives NaN. Exporters hide it behind Where(IsNaN(Y), 0, Y), whose result then stands for Y: it is 0 in such a row, and so
+    /// is dX, whatever dY was before that Where's gradient put zeros there; so which elements were NaN need not be kept. In attention the sum is taken of the context: <see cref="SumOverContext"/>.
     /// Where all that reads Y is a Cast to a narrower type, Y is widened from that again, so that of the two the narrow one is kept.
     /// </remarks>
     private static IReadOnlyList<Value?> Softmax(GradientContext g, Node node, Value dY)
     {
         var (op, y) = (g.Op, WithoutNaN(node.Output));
+        dY = BeforeCleaning(y, dY);
         var axis = g.Axis(node, y, -1);
-        var (read, dRead) = (y, BeforeCleaning(y, dY));
-        if (BeforeWidening(dRead) is { } narrow && CastOf(y, narrow.ElementType) is { } cast)
+        var (read, dRead) = (y, dY);
+        if (BeforeWidening(dY) is { } narrow && CastOf(y, narrow.ElementType) is { } cast)
         {
             (read, dRead) = (cast, narrow);
             y = op.Cast(op.Behind(read, narrow), y.ElementType);
@@ -66,7 +67,7 @@ internal static class SoftmaxRules
     private static Value? Product(Value y, Value v) => y.Uses.Where(u => u.InputIndex == 0)
         .Select(u => u.Node.Is("MatMul") && u.Node.Inputs[1] == v ? u.Node.Output : KeepsRows(u.Node) ? Product(u.Node.Output, v) : null).FirstOrDefault(o => o is not null);
 
-    // The gradient of y where dY is that with zeros where y hides a NaN: y is 0 there, so that their product is the same.
+    // The gradient of y before zeros were put where y hides a NaN: y is 0 there, so that their product is the same.
     private static Value BeforeCleaning(Value y, Value dY) => y.Producer is { } cleaning && cleaning.Is("Where") && dY.Producer is { } zeroing && zeroing.Is("Where")
         && zeroing.Inputs[0] == cleaning.Inputs[0] && GradientContext.Number(zeroing.Inputs[1]) == 0 ? zeroing.Inputs[2]! : dY;
 
