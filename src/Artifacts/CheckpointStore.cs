@@ -131,6 +131,6 @@ public sealed class CheckpointStore
         && name == Prefix + step.ToString(CultureInfo.InvariantCulture) ? step : null;
 
     private ArtifactMismatchException NoneWhole(List<string> damaged) => new(Folder, damaged.Count == 0
-        ? $"{Text.Quote(RunFolder)} holds no checkpoint to go on from; train from the start."
+        ? $"{Text.Quote(RunFolder)} holds no checkpoint yet; `sorsa train --resume` goes on with the run and saves one."
         : $"{Text.Quote(RunFolder)} holds no whole checkpoint: {string.Join(' ', damaged)}");
 }

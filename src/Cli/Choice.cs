@@ -49,6 +49,9 @@ internal static class Choice
         }
     }
 
+    /// <summary>A seed, from 0 on.</summary>
+    public static long Seed(long seed) => seed >= 0 ? seed : throw new UsageException($"--seed {seed}: at least 0 is needed.");
+
     /// <summary>A number of threads; all processors when not given.</summary>
     public static int Threads(int? threads) => threads switch
     {

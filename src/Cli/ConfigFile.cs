@@ -93,17 +93,20 @@ internal static class ConfigFile
         }
         return value.ValueKind switch
         {
-            JsonValueKind.String or JsonValueKind.Number => [$"--{setting.Name}={Scalar(value)}"],
+            JsonValueKind.String or JsonValueKind.Number => [$"--{setting.Name}={Scalar(value, option)}"],
             JsonValueKind.Array when value.EnumerateArray().All(e => e.ValueKind is JsonValueKind.String or JsonValueKind.Number) => option.IsList
-                ? value.EnumerateArray().Select(e => $"--{setting.Name}={Scalar(e)}")
-                : [$"--{setting.Name}={string.Join(',', value.EnumerateArray().Select(Scalar))}"], // As on the command line.
+                ? value.EnumerateArray().Select(e => $"--{setting.Name}={Scalar(e, option)}")
+                : [$"--{setting.Name}={string.Join(',', value.EnumerateArray().Select(e => Scalar(e, option)))}"], // As on the command line.
             _ => throw new UsageException($"--config {path}: '{setting.Name}' must be a number, a string or a list of those."),
         };
     }
 
     // Throws where a string is half of a surrogate pair.
     private static IEnumerable<string> Texts(JsonElement value) =>
-        value.ValueKind == JsonValueKind.Array ? value.EnumerateArray().Select(Scalar) : [Scalar(value)];
+        value.ValueKind == JsonValueKind.Array ? value.EnumerateArray().Select(e => Scalar(e, default)) : [Scalar(value, default)];
 
-    private static string Scalar(JsonElement value) => value.ValueKind == JsonValueKind.String ? value.GetString()! : value.GetRawText();
+    // JSON has one kind of number: 2.0 is the whole number 2.
+    private static string Scalar(JsonElement value, KnownOption option) => value.ValueKind == JsonValueKind.String ? value.GetString()!
+        : (option.Type == typeof(int) || option.Type == typeof(long)) && value.TryGetDecimal(out var number) && decimal.IsInteger(number) ? number.ToString("0", CultureInfo.InvariantCulture)
+        : value.GetRawText();
 }

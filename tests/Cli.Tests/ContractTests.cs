@@ -179,6 +179,7 @@ public sealed class ContractTests(ContractTests.Fixture fixture) : IClassFixture
     [InlineData("""{"force": 0}""", "'force' must be true or false")]
     [InlineData("""{"rank": true}""", "'rank' must be a number")]
     [InlineData("""{"rank": [2, 3]}""", "--rank '2,3'")]
+    [InlineData("""{"rank": 2.5}""", "--rank '2.5'")]
     [InlineData("""{"rank": ""}""", "--rank is empty")]
     [InlineData("""{"targets": []}""", "--targets is empty")]
     public void Config_ValuesOfAnotherKind_AreRefused(string json, string message)
@@ -190,7 +191,7 @@ public sealed class ContractTests(ContractTests.Fixture fixture) : IClassFixture
     [Fact]
     public void Config_ListsAreTakenAsOnTheCommandLine()
     {
-        File.WriteAllText(_run.At("list.json"), JsonSerializer.Serialize(new { rank = 2, targets = new[] { "q_proj", "k_proj" }, factors = Array.Empty<string>(), force = false, alpha = (double?)null, json = true }));
+        File.WriteAllText(_run.At("list.json"), JsonSerializer.Serialize(new { rank = 2.0m, targets = new[] { "q_proj", "k_proj" }, factors = Array.Empty<string>(), force = false, alpha = (double?)null, json = true }));
         Assert.Equal(10, Build("listed", "--config", _run.At("list.json")).Expect(0).Json.GetProperty("targets").GetArrayLength());
     }
 
@@ -235,6 +236,8 @@ public sealed class ContractTests(ContractTests.Fixture fixture) : IClassFixture
         Sorsa.Run("inspect", "--model", Path.Combine(_run.Run, "checkpoints")).ExpectRefusal().Names("manifest.json", "run.json");
         foreach (var folder in new[] { _run.Artifacts, Path.Combine(_run.Run, "checkpoints") })
             Sorsa.Run("merge", "--artifacts", _run.Artifacts, "--checkpoint", folder, "--out", _run.At("none.onnx")).ExpectRefusal().Names("neither a run nor a whole checkpoint", "RUN/checkpoints/step-N");
+        Directory.CreateDirectory(_run.At("begun/checkpoints"));
+        Sorsa.Run("merge", "--artifacts", _run.Artifacts, "--checkpoint", _run.At("begun"), "--out", _run.At("none.onnx")).ExpectRefusal().Names("begun' holds no checkpoint yet", "--resume");
     }
 
     [Fact]
@@ -487,6 +490,9 @@ public sealed class ContractTests(ContractTests.Fixture fixture) : IClassFixture
     [InlineData("--model is needed", "build-artifacts", "--out", "x")]
     [InlineData("--rank 'many'", "build-artifacts", "--model", "m", "--out", "x", "--rank", "many")]
     [InlineData("--artifacts, --data and --out are needed", "train")]
+    [InlineData("--seed -1: at least 0", "build-artifacts", "--model", "m", "--out", "x", "--seed", "-1")]
+    [InlineData("--seed -1: at least 0", "train", "--artifacts", "a", "--data", "d", "--out", "x", "--seed", "-1")]
+    [InlineData("--seed -1: at least 0", "generate", "--model", "m", "--tokenizer", "t", "--prompt", "p", "--seed", "-1")]
     [InlineData("none of keep, fp32, fp16, bf16", "merge", "--artifacts", "a", "--out", "x", "--dtype", "int7")]
     public void BadUsage_IsRefusedInWords(string message, params string[] arguments) => Sorsa.Run(arguments).ExpectRefusal().Names(message);
 

@@ -43,7 +43,7 @@ public sealed class MemoryPlanTests
     [InlineData("--batch-size", "0", "--batch-size")]
     [InlineData("--label-share", "1.5", "--label-share")]
     public void WhatCannotBePlanned_IsRefusedInWords(string option, string value, string named) =>
-        Assert.Contains(named, Sorsa.Run("inspect", "--model", Goldens.Model, option, value).Expect(2).Error, StringComparison.Ordinal);
+        Sorsa.Run("inspect", "--model", Goldens.Model, option, value).ExpectRefusal().Names(named);
 
     private static long Bytes(JsonElement plan, string part) => plan.GetProperty(part).GetInt64();
 

@@ -172,7 +172,7 @@ internal sealed class BuildArtifactsVerb : VerbOptions
             Format = format,
             OfficialOptimizer = optimizer,
             Dropout = Dropout,
-            Seed = Seed,
+            Seed = Choice.Seed(Seed),
             Threads = Choice.Threads(Threads),
             Force = Force,
         };

@@ -29,13 +29,14 @@ internal sealed class GenerateVerb : ModelVerbOptions
             throw new UsageException("--temperature must be at least 0, --top-p above 0 and at most 1, --max-tokens at least 1.");
         if (Tokenizer is null)
             throw new UsageException("--tokenizer is needed: the tokenizer.json or tokenizer.model that came with the model.");
+        var seed = Choice.Seed(Seed);
         string[] stops = [.. Stop];
         if (stops.Any(string.IsNullOrEmpty))
             throw new UsageException("--stop needs a text.");
         var tokenizer = Data.Tokenizer.Load(Tokenizer);
         var template = Data.Template.Load(Template);
         using var model = OpenModel(terminal);
-        var options = new DecodingOptions { MaxTokens = MaxTokens, Temperature = (float)Temperature, TopP = (float)TopP, Seed = unchecked((ulong)Seed), StopTexts = stops };
+        var options = new DecodingOptions { MaxTokens = MaxTokens, Temperature = (float)Temperature, TopP = (float)TopP, Seed = (ulong)seed, StopTexts = stops };
         var watch = Stopwatch.StartNew();
         TimeSpan? first = null;
         var completion = TextGeneration.Stream(model, tokenizer, template, Prompt, options, text =>

@@ -77,10 +77,12 @@ internal sealed class InspectVerb : VerbOptions
         var parameters = ExportFamily.Parameters(model);
         var nodes = model.Graph.Nodes.Count;
         var sites = PreparedModel.From(model).Sites;
+        var plan = PlanOfModel(terminal);
         terminal.Result(string.Create(CultureInfo.InvariantCulture, $"{family}, producer {producer}, opset {opset}, {nodes} nodes, {parameters:N0} parameters, {sites.Count} Linears"));
         foreach (var site in sites)
             terminal.Result($"  {site.Module}  {site.Role}  {site.Out} × {site.In}  {site.Weight.Constant!.ElementType.ShortName()}{TieOf(model.Graph, site)}");
-        var plan = PlanOfModel(terminal);
+        if (plan is not null)
+            MemoryTable.Print(terminal, plan);
         if (Json)
         {
             terminal.ResultJson(new
@@ -139,9 +141,7 @@ internal sealed class InspectVerb : VerbOptions
         {
             using var model = OnnxReader.Read(Model);
             var prepared = PreparedModel.From(model);
-            var plan = PlannedModel.Of(prepared, PlannedBuild(prepared), lengths);
-            MemoryTable.Print(terminal, plan);
-            return plan;
+            return PlannedModel.Of(prepared, PlannedBuild(prepared), lengths);
         }
         catch (Exception e) when (!isAsked && e is UnsupportedGraphException or TargetException)
         {
@@ -190,12 +190,13 @@ internal sealed class InspectVerb : VerbOptions
 
     private int DescribeArtifacts(Terminal terminal)
     {
+        var lengths = Lengths();
         var artifacts = ArtifactSet.Open(Model, Verification.Full);
         var manifest = artifacts.Manifest;
         terminal.Result(string.Create(CultureInfo.InvariantCulture,
             $"artifacts of {manifest.Source.FileName} ({manifest.Source.Family}): {manifest.Method}, rank {manifest.Rank}, {manifest.Targets.Count} targets, {manifest.ParameterCount:N0} trainable parameters, residual {manifest.ResidualType}, products in {manifest.ComputeType ?? "f32"}, recompute {manifest.Recompute.ToString().ToLowerInvariant()}"));
         using var training = OnnxReader.Read(artifacts.PathOf(ArtifactFiles.TrainingModel));
-        var plan = MemoryPlan.Of(training.Graph, [.. manifest.Parameters.Select(p => p.ElementCount)], Lengths());
+        var plan = MemoryPlan.Of(training.Graph, [.. manifest.Parameters.Select(p => p.ElementCount)], lengths);
         MemoryTable.Print(terminal, plan);
         if (Json)
             terminal.ResultJson(new { Source = manifest.Source.FileName, Method = manifest.Method.ToString(), manifest.Rank, Targets = manifest.Targets.Select(t => t.Module), manifest.ParameterCount, Memory = MemoryTable.Json(plan) });

@@ -240,8 +240,6 @@ internal sealed class TrainVerb : VerbOptions
 
     private TrainingOptions Options()
     {
-        if (Seed < 0)
-            throw new UsageException($"--seed {Seed}: at least 0 is needed.");
         if (Epochs is not null && MaxSteps is not null)
             throw new UsageException("give --epochs or --max-steps, not both.");
         var betas = Betas.Split(',');
@@ -273,7 +271,7 @@ internal sealed class TrainVerb : VerbOptions
             Keep = Keep,
             EvalEvery = EvalEvery,
             EarlyStop = EarlyStop,
-            Seed = Seed,
+            Seed = Choice.Seed(Seed),
         };
     }
 }
