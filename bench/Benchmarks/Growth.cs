@@ -17,8 +17,8 @@ public sealed class GrowthOptions
     [Option("out", Required = true, HelpText = "Folder for artifacts and results; a second start goes on where the first was stopped.")]
     public string Out { get; set; } = "";
 
-    [Option("threads", Default = 0, HelpText = "Threads of a session; 0 lets ONNX Runtime choose.")]
-    public int Threads { get; set; }
+    [Option("threads", Default = 0, HelpText = "Threads of a session; 0 takes every processor, as training does.")]
+    public int Threads { get => field > 0 ? field : Environment.ProcessorCount; set; }
 
     [Option("build-only", HelpText = "Only build the artifacts, which needs no quiet machine.")]
     public bool BuildOnly { get; set; }

@@ -43,7 +43,7 @@ internal static class StepBenchmark
         return new StepMeasurement
         {
             Title = $"{Path.GetFileName(Path.GetFullPath(artifacts.Folder))}, {artifacts.Manifest.Method.ToString().ToLowerInvariant()} rank {artifacts.Manifest.Rank}, "
-                + $"{options.BatchSize} × {options.Length}, {(options.Threads == 0 ? "default" : options.Threads)} threads",
+                + $"{options.BatchSize} × {options.Length}, {options.Threads} threads",
             Tokens = tokens.Count,
             Labels = tokens.LabelPositions.Length,
             OpenSeconds = opening.Elapsed.TotalSeconds,

@@ -21,8 +21,8 @@ public sealed class StepOptions
     [Option("steps", Default = 6, HelpText = "Steps measured, after one that is not.")]
     public int Steps { get; set; }
 
-    [Option("threads", Default = 0, HelpText = "Threads of a session; 0 lets ONNX Runtime choose.")]
-    public int Threads { get; set; }
+    [Option("threads", Default = 0, HelpText = "Threads of a session; 0 takes every processor, as training does.")]
+    public int Threads { get => field > 0 ? field : Environment.ProcessorCount; set; }
 
     [Option("pack-weights", HelpText = "Keep packed copies of the frozen weights; default as in training.")]
     public bool PackWeights { get; set; }

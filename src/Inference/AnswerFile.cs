@@ -23,15 +23,14 @@ public sealed class AnswerFile : IDisposable
     /// <param name="settings">What an answer depends on: model, data, tokenizer, template, metric.</param>
     /// <param name="startAnew">Throws away what is there.</param>
     /// <exception cref="DataFormatException">The file is of other settings, or something else.</exception>
+    /// <exception cref="IOException">It cannot be written.</exception>
     public static AnswerFile Open(string path, IReadOnlyDictionary<string, string> settings, bool startAnew)
     {
         ArgumentNullException.ThrowIfNull(path);
         ArgumentNullException.ThrowIfNull(settings);
         if (Path.EndsInDirectorySeparator(path) || Directory.Exists(path))
             throw new DataFormatException(path, "this is a directory", "Give --out the path of a file.");
-        if (Path.GetDirectoryName(Path.GetFullPath(path)) is { } folder)
-            Directory.CreateDirectory(folder);
-        var stream = new FileStream(path, startAnew ? FileMode.Create : FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.Read);
+        var stream = OpenForWriting(path, startAnew);
         var file = new AnswerFile(stream);
         try
         {
@@ -53,6 +52,20 @@ public sealed class AnswerFile : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => _stream.Dispose();
+
+    private static FileStream OpenForWriting(string path, bool startAnew)
+    {
+        try
+        {
+            if (Path.GetDirectoryName(Path.GetFullPath(path)) is { } folder)
+                Directory.CreateDirectory(folder);
+            return new FileStream(path, startAnew ? FileMode.Create : FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.Read);
+        }
+        catch (UnauthorizedAccessException e)
+        {
+            throw new IOException($"the answers cannot be written: {e.Message}", e);
+        }
+    }
 
     private void WriteLine<T>(T value)
     {

@@ -8,6 +8,15 @@ public sealed class AnswerFileTests
 
     private static ScoredAnswer Answer(int row) => new(row, "p", "a\n#### 1", "1", "1", true, 5);
 
+    /// <summary>A place that not even root may write to: the work fails, as with every other output; it is no bad input.</summary>
+    [Fact]
+    public void PlaceWithoutPermission_IsAFailedWrite()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "needs /sys");
+        var failure = Assert.Throws<IOException>(() => AnswerFile.Open("/sys/sorsa-answers/answers.jsonl", Settings, startAnew: false));
+        Assert.Contains("/sys/sorsa-answers", failure.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void SecondStart_FindsTheAnswers_WithoutALineThatWasCut()
     {
